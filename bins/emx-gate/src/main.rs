@@ -1,0 +1,2 @@
+//! emx-gate.
+fn main() {}
