@@ -1,0 +1,126 @@
+//! A response body that drives its own connection: polling it moves the bytes, its end gives the
+//! connection back, and dropping it early closes the connection, which cancels the request.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
+use crate::exchange::Exchange;
+use crate::pool::Lease;
+
+/// The body of an [`UpstreamResponse`](crate::UpstreamResponse).
+///
+/// It yields data as it comes and never trailers. After an error it has ended. An error does not
+/// take back what was yielded before it.
+///
+/// A body that nobody polls makes no progress and notices no deadline: the limits are for the
+/// provider, and a reader who does not read needs a limit of its own. The one for the whole exchange
+/// holds all the same: once it has passed, what is still to come is not handed out.
+#[derive(Debug)]
+pub struct UpstreamBody {
+    incoming: Incoming,
+    /// `None` once the body has ended or failed.
+    live: Option<Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    // Declared before the lease, and so closed before another request may open one.
+    connection: Box<Connection>,
+    lease: Lease,
+    exchange: Exchange,
+    last_data: Instant,
+}
+
+impl UpstreamBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        connection: Box<Connection>,
+        lease: Lease,
+        exchange: Exchange,
+    ) -> Self {
+        let live = Live { connection, lease, exchange, last_data: Instant::now() };
+        let mut body = Self { incoming, live: Some(live) };
+        // An empty body is never polled.
+        if body.incoming.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
+    /// Gives the connection back. Called with the last piece of data rather than after it, since a
+    /// reader who knows the length does not ask again.
+    fn finish(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.lease.release(live.connection);
+        }
+    }
+
+    /// Closes the connection and makes the error of it.
+    fn fail(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let live = self.live.take();
+        Poll::Ready(live.map(|live| Err(live.exchange.error(Sent::Maybe, fault))))
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let this = &mut *self;
+        let Some(live) = &mut this.live else { return Poll::Ready(None) };
+        // The connection first: it fills the one slot that `incoming` then takes from. If it fails,
+        // `incoming` tells, after the data that came before.
+        let _ = live.connection.poll_drive(cx);
+        loop {
+            match Pin::new(&mut this.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers are for the next hop only if it asked for them, and nobody did.
+                    let Ok(data) = frame.into_data() else { continue };
+                    live.last_data = Instant::now();
+                    // The timer below is for silence; a provider that never pauses does not get there.
+                    if live.exchange.is_over(live.last_data) {
+                        return this.fail(UpstreamErrorKind::TotalTimeout.into());
+                    }
+                    if this.incoming.is_end_stream() {
+                        this.finish();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(error))) => return this.fail(Fault::mid_body(error)),
+                Poll::Ready(None) => {
+                    this.finish();
+                    return Poll::Ready(None);
+                }
+                // Hyper ends `incoming` before the connection; if it ever did not, nobody would wake us.
+                Poll::Pending if live.connection.has_ended() => {
+                    return this.fail(UpstreamErrorKind::ClosedMidBody.into());
+                }
+                Poll::Pending => break,
+            }
+        }
+        let (since, limit) = (live.last_data, live.exchange.timeouts.read);
+        match live.exchange.poll_expired(since, limit, UpstreamErrorKind::ReadTimeout, cx) {
+            Poll::Ready(kind) => this.fail(kind.into()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.live.is_none() || self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

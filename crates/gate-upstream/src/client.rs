@@ -1,0 +1,246 @@
+//! Sends requests: finds or makes a connection, waits for the head, and repeats a request in the one
+//! case in which nobody can have seen it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::Request;
+use tokio::time::{Instant, timeout_at};
+
+use crate::RequestBody;
+use crate::body::UpstreamBody;
+use crate::connection::Connection;
+use crate::deadline::{after, earlier};
+use crate::dial::{Dial, Dialer, Step};
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
+use crate::exchange::Exchange;
+use crate::pool::{Identity, Lease, Pool, PoolStats};
+use crate::request::UpstreamRequest;
+use crate::resolver::Resolver;
+use crate::response::{Timings, UpstreamResponse, settle_framing};
+use crate::tls::{self, TlsSetups};
+use crate::wire::Transport;
+
+/// Sends requests and owns all connections. Clones share them.
+///
+/// A client outlives configurations: a new [`Endpoint`] with the same host and settings finds the
+/// connections and TLS sessions of the old one.
+#[derive(Clone, Debug)]
+pub struct UpstreamClient {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dialer: Dialer,
+    resolver: Resolver,
+    tls: TlsSetups,
+    pools: RwLock<HashMap<Identity, Arc<Pool>>>,
+}
+
+impl UpstreamClient {
+    /// Makes a client without connections.
+    pub fn new(dialer: Dialer) -> Self {
+        Self::with_native_roots(dialer, tls::native_roots)
+    }
+
+    pub(crate) fn with_native_roots(dialer: Dialer, load_native: tls::LoadNative) -> Self {
+        let shared = Shared {
+            dialer,
+            resolver: Resolver::default(),
+            tls: TlsSetups::new(load_native),
+            pools: RwLock::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Reads the certificates and keys of an endpoint, so that a bad file shows now and not with the
+    /// first request. What is read is kept.
+    ///
+    /// # Errors
+    /// [`EndpointError::Tls`] names the file and what is wrong with it.
+    pub fn prepare(&self, endpoint: &Endpoint) -> Result<(), EndpointError> {
+        let Some(settings) = &endpoint.identity().tls else { return Ok(()) };
+        self.shared.tls.setup(settings).map(drop).map_err(|error| EndpointError::Tls {
+            endpoint: endpoint.name().to_owned(),
+            message: error.to_string(),
+        })
+    }
+
+    /// Sends a request and returns the response once its head is there.
+    ///
+    /// A request whose kept connection turns out to be closed before it took a single byte is sent
+    /// again, once, on a new connection. Had it taken one, the request could have reached the
+    /// provider and be at work there. A POST to a model costs money each time, so that decision is
+    /// the caller's, who is told by [`UpstreamError::sent`]. (Proxies for cheap requests repeat these
+    /// too, in a bet that the server closed before it read.)
+    ///
+    /// # Errors
+    /// [`UpstreamError`] for everything before the response head. Any status is a response.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or the body later, closes the connection at once.
+    pub async fn send(
+        &self,
+        endpoint: &Endpoint,
+        request: UpstreamRequest,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
+        let unsent = |fault| exchange.error(Sent::Nothing, fault);
+        let request = request.into_http(endpoint).map_err(unsent)?;
+        let pool = self.pool(endpoint.identity());
+
+        let begin = Instant::now();
+        let lease = pool.lease(exchange.total).await.map_err(unsent)?;
+        let timings = Timings { pool_wait: begin.elapsed(), ..Timings::default() };
+        let idle = lease.checkout();
+        self.send_on(endpoint, request, Progress { exchange, lease, timings, idle }).await
+    }
+
+    /// Closes every connection that serves no request.
+    pub fn close_idle(&self) {
+        for pool in self.pools() {
+            pool.close_idle();
+        }
+    }
+
+    /// Closes connections that have been idle too long, and forgets servers without any.
+    ///
+    /// Requests do this for the servers they use. Calling it every second or so does it for those
+    /// that get no more requests.
+    pub fn sweep(&self) {
+        for pool in self.pools() {
+            pool.sweep();
+        }
+        let mut pools = self.shared.pools.write().unwrap_or_else(PoisonError::into_inner);
+        // Every exchange under way holds its pool.
+        pools.retain(|_, pool| Arc::strong_count(pool) > 1 || !pool.is_idle_empty());
+    }
+
+    /// Returns numbers about each server that has or had connections lately, in no order.
+    pub fn stats(&self) -> Vec<PoolStats> {
+        self.pools().iter().map(|pool| pool.stats()).collect()
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        let pools = self.shared.pools.read().unwrap_or_else(PoisonError::into_inner);
+        pools.values().map(Arc::clone).collect()
+    }
+
+    fn pool(&self, identity: &Identity) -> Arc<Pool> {
+        let pools = self.shared.pools.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(identity) {
+            return Arc::clone(pool);
+        }
+        drop(pools);
+        let mut pools = self.shared.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let pool = pools.entry(identity.clone()).or_insert_with_key(|key| Arc::new(Pool::new(key.clone())));
+        Arc::clone(pool)
+    }
+
+    /// Sends the request on the idle connection if there is one, else, or if that was closed, on a
+    /// new one.
+    pub(crate) async fn send_on(
+        &self,
+        endpoint: &Endpoint,
+        mut request: Request<RequestBody>,
+        progress: Progress,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let Progress { mut exchange, lease, mut timings, mut idle } = progress;
+        let method = request.method().clone();
+        loop {
+            timings.reused = idle.is_some();
+            // The copy of the headers costs a fraction of a microsecond; the body is shared.
+            let (mut connection, copy) = match idle.take() {
+                Some(connection) => (connection, Some(request.clone())),
+                // Boxed: it is rare, and would be half of every request's future.
+                None => (Box::pin(self.dial(endpoint, &lease, &exchange, &mut timings)).await?, None),
+            };
+            let begin = Instant::now();
+            match exchange.head(&mut connection, request).await {
+                Ok(response) => {
+                    timings.first_byte = begin.elapsed();
+                    let (mut head, incoming) = response.into_parts();
+                    let settled = settle_framing(&mut head, &method, &incoming);
+                    let is_close_delimited =
+                        settled.map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
+                    return Ok(UpstreamResponse {
+                        status: head.status,
+                        version: head.version,
+                        headers: head.headers,
+                        body: UpstreamBody::new(incoming, connection, lease, exchange),
+                        timings,
+                        is_close_delimited,
+                    });
+                }
+                Err(error) => match copy {
+                    Some(copy) if is_stale(&error) => {
+                        lease.pool().count_retried();
+                        exchange.retries += 1;
+                        timings.retries = exchange.retries;
+                        request = copy;
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        lease: &Lease,
+        exchange: &Exchange,
+        timings: &mut Timings,
+    ) -> Result<Box<Connection>, UpstreamError> {
+        let (unsent, total) = (|fault| exchange.error(Sent::Nothing, fault), exchange.total);
+        let mut dial = Dial { identity: endpoint.identity(), step: Step::default(), timings };
+        let dialing = self.transport(&mut dial);
+        let deadline = earlier(after(Instant::now(), exchange.timeouts.connection), total);
+        let transport = match deadline {
+            None => dialing.await,
+            Some(deadline) => timeout_at(deadline, dialing).await.unwrap_or_else(|_| {
+                let is_total = total.is_some_and(|total| total <= deadline);
+                Err(if is_total { UpstreamErrorKind::TotalTimeout } else { dial.step.timeout() }.into())
+            }),
+        };
+        let transport = transport.map_err(unsent)?;
+        let pool = lease.pool();
+        pool.count_opened();
+        let connection = Connection::open(transport, pool.retirement()).await;
+        connection.map(Box::new).map_err(|error| unsent(Fault::before_head(error)))
+    }
+
+    async fn transport(&self, dial: &mut Dial<'_>) -> Result<Transport, Fault> {
+        match &self.shared.dialer {
+            Dialer::Memory(dialer) => dial.memory(dialer).await,
+            Dialer::System => {
+                let setup = dial.identity.tls.as_ref().map(|settings| self.shared.tls.setup(settings));
+                let setup = setup.transpose();
+                let setup = setup.map_err(|error| Fault::tls(rustls::Error::General(error.to_string())))?;
+                dial.system(&self.shared.resolver, setup.as_deref()).await
+            }
+        }
+    }
+}
+
+/// What [`UpstreamClient::send`] has got hold of before it sends.
+pub(crate) struct Progress {
+    pub(crate) exchange: Exchange,
+    pub(crate) lease: Lease,
+    pub(crate) timings: Timings,
+    pub(crate) idle: Option<Box<Connection>>,
+}
+
+fn is_stale(error: &UpstreamError) -> bool {
+    error.sent() == Sent::Nothing && error.kind() == UpstreamErrorKind::Closed
+}
+
+#[cfg(test)]
+impl UpstreamClient {
+    /// Takes the right to one connection without sending anything.
+    pub(crate) async fn lease(&self, endpoint: &Endpoint) -> Lease {
+        self.pool(endpoint.identity()).lease(None).await.unwrap()
+    }
+}

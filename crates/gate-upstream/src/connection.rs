@@ -1,0 +1,101 @@
+//! One HTTP/1.1 connection together with the machine that moves its bytes. Nobody drives it but its
+//! owner: a request's future, a response body, or for an instant the pool.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::task::unconstrained;
+use tokio::time::Instant;
+
+use crate::RequestBody;
+use crate::wire::{Transport, Wire, WriteProgress};
+
+/// Most bytes of a response head. Real ones have a few thousand; without a limit a broken server
+/// could make every connection hold 400 KB.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// A connection and when it has to go.
+pub(crate) struct Connection {
+    sender: http1::SendRequest<RequestBody>,
+    driver: http1::Connection<TokioIo<Wire>, RequestBody>,
+    progress: Arc<WriteProgress>,
+    has_ended: bool,
+    /// When it is too old for a further request.
+    pub(crate) retire_at: Option<Instant>,
+    /// When it last came back to the pool.
+    pub(crate) idle_since: Instant,
+}
+
+impl Connection {
+    /// Sets HTTP up over a transport. Nothing is sent yet.
+    pub(crate) async fn open(transport: Transport, retire_at: Option<Instant>) -> hyper::Result<Self> {
+        let progress = Arc::new(WriteProgress::default());
+        let wire = TokioIo::new(Wire::new(transport, Arc::clone(&progress)));
+        let (sender, driver) = http1::Builder::new().max_header_size(MAX_HEAD_BYTES).handshake(wire).await?;
+        Ok(Self { sender, driver, progress, has_ended: false, retire_at, idle_since: Instant::now() })
+    }
+
+    /// Hands a request over. The future yields the response head, but only
+    /// [`poll_drive`](Self::poll_drive) makes it come.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+        self.sender.send_request(request)
+    }
+
+    /// Moves bytes both ways as far as they go. `Ready` means that the connection has ended; it is
+    /// told once, and later calls return `Pending`.
+    pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        if self.has_ended {
+            return Poll::Pending;
+        }
+        let outcome = Pin::new(&mut self.driver).poll(cx);
+        self.has_ended = outcome.is_ready();
+        outcome
+    }
+
+    /// Returns whether the connection has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Returns what is known about the write side.
+    pub(crate) fn progress(&self) -> &WriteProgress {
+        &self.progress
+    }
+
+    /// Finds out, without waiting, whether the connection can take a request: both messages of the
+    /// last exchange are complete, both sides want to go on, and the server has neither closed it
+    /// nor sent anything unasked.
+    ///
+    /// The driver is polled once, since only reading tells: a close that arrived while nobody looked
+    /// leaves the sender "ready". The poll uses no waker. A pooled connection thus holds on to no
+    /// task, whose memory would otherwise stay as long as the connection does. It is also exempt from
+    /// tokio's budget, under which a busy task would find every connection alive.
+    pub(crate) fn is_reusable(&mut self) -> bool {
+        if self.has_ended {
+            return false;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let outcome = Pin::new(&mut unconstrained(&mut self.driver)).poll(&mut cx);
+        self.has_ended = outcome.is_ready();
+        !self.has_ended && self.sender.is_ready()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("progress", &self.progress)
+            .field("has_ended", &self.has_ended)
+            .finish_non_exhaustive()
+    }
+}

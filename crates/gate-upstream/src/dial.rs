@@ -1,0 +1,176 @@
+//! Makes connections: name lookup, TCP and TLS, or one end of a pipe in memory. The caller sets the
+//! deadline and learns which step it cut short.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{DuplexStream, duplex};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use crate::error::{Fault, UpstreamErrorKind};
+use crate::eyeballs;
+use crate::pool::Identity;
+use crate::resolver::Resolver;
+use crate::response::Timings;
+use crate::tls::TlsSetup;
+use crate::wire::Transport;
+
+/// Room of a connection in memory, each way.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// Connections in memory that may wait to be accepted.
+const BACKLOG: usize = 128;
+
+/// What connections are made of.
+#[derive(Clone, Debug)]
+pub enum Dialer {
+    /// The operating system's resolver and TCP, and TLS where the endpoint wants it.
+    System,
+    /// Pipes in memory, whatever the endpoint's host and scheme: for tests and demonstrations.
+    Memory(MemoryDialer),
+}
+
+/// Makes connections in memory, see [`MemoryDialer::new`].
+#[derive(Clone, Debug)]
+pub struct MemoryDialer {
+    accepts: mpsc::Sender<DuplexStream>,
+}
+
+/// The other end of a [`MemoryDialer`]: whoever holds it plays the provider.
+#[derive(Debug)]
+pub struct MemoryListener {
+    connections: mpsc::Receiver<DuplexStream>,
+}
+
+impl MemoryDialer {
+    /// Makes a dialer and the listener that gets the other ends.
+    ///
+    /// ```
+    /// use gate_upstream::{Dialer, MemoryDialer, UpstreamClient};
+    ///
+    /// let (dialer, listener) = MemoryDialer::new();
+    /// let client = UpstreamClient::new(Dialer::Memory(dialer));
+    /// # drop((client, listener));
+    /// ```
+    pub fn new() -> (Self, MemoryListener) {
+        Self::with_backlog(BACKLOG)
+    }
+
+    /// Makes a dialer whose connects wait once `backlog` connections are not accepted yet, as with
+    /// a host that drops packets. At least 1 is assumed.
+    pub fn with_backlog(backlog: usize) -> (Self, MemoryListener) {
+        let (accepts, connections) = mpsc::channel(backlog.max(1));
+        (Self { accepts }, MemoryListener { connections })
+    }
+
+    async fn dial(&self) -> Result<Transport, Fault> {
+        let (near, far) = duplex(PIPE_BYTES);
+        let sent = self.accepts.send(far).await;
+        sent.map_err(|_| Fault::connect(io::ErrorKind::ConnectionRefused.into()))?;
+        Ok(Transport::Memory(near))
+    }
+}
+
+impl MemoryListener {
+    /// Waits for the next connection; `None` once every dialer is gone.
+    ///
+    /// # Cancel safety
+    /// No connection is lost when the future is dropped.
+    pub async fn accept(&mut self) -> Option<DuplexStream> {
+        self.connections.recv().await
+    }
+
+    /// Returns a connection that waits already, if one does.
+    pub fn try_accept(&mut self) -> Option<DuplexStream> {
+        self.connections.try_recv().ok()
+    }
+}
+
+/// The step that a dial is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Step {
+    #[default]
+    Dns,
+    Connect,
+    Tls,
+}
+
+impl Step {
+    /// Returns the error of a deadline that passes in this step.
+    pub(crate) const fn timeout(self) -> UpstreamErrorKind {
+        match self {
+            Self::Dns => UpstreamErrorKind::DnsTimeout,
+            Self::Connect => UpstreamErrorKind::ConnectTimeout,
+            Self::Tls => UpstreamErrorKind::TlsTimeout,
+        }
+    }
+}
+
+/// One attempt to make a connection. It is kept up to date, so that it is right even if the work on
+/// it is dropped half-way.
+#[derive(Debug)]
+pub(crate) struct Dial<'d> {
+    pub(crate) identity: &'d Identity,
+    pub(crate) step: Step,
+    pub(crate) timings: &'d mut Timings,
+}
+
+impl Dial<'_> {
+    /// Makes a pipe in memory.
+    pub(crate) async fn memory(&mut self, dialer: &MemoryDialer) -> Result<Transport, Fault> {
+        self.step = Step::Connect;
+        dialer.dial().await
+    }
+
+    /// Makes a TCP connection, with TLS over it where there is a setup.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the step that failed.
+    pub(crate) async fn system(
+        &mut self,
+        resolver: &Resolver,
+        tls: Option<&TlsSetup>,
+    ) -> Result<Transport, Fault> {
+        let Some(setup) = tls else {
+            return self.tcp(resolver).await.map(Transport::Tcp);
+        };
+        let name = ServerName::try_from(self.identity.host.clone())
+            .map_err(|error| Fault::tls(rustls::Error::General(error.to_string())))?;
+        loop {
+            let stream = self.tcp(resolver).await?;
+            self.step = Step::Tls;
+            let begin = Instant::now();
+            let config = setup.config();
+            let outcome = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await;
+            self.timings.tls = Some(begin.elapsed());
+            match outcome {
+                Ok(stream) => return Ok(Transport::Tls(Box::new(stream))),
+                // Only ever true for the configuration without the system's authorities, so once.
+                Err(error) if setup.extends(config, &error).await => {}
+                Err(error) => return Err(Fault::handshake(error)),
+            }
+        }
+    }
+
+    async fn tcp(&mut self, resolver: &Resolver) -> Result<TcpStream, Fault> {
+        let (host, port) = (self.identity.host.as_str(), self.identity.port);
+        self.step = Step::Dns;
+        let begin = Instant::now();
+        let lookup = async { lookup_host((host, port)).await.map(Iterator::collect) };
+        let addresses = resolver.resolve(host, port, lookup).await.map_err(Fault::dns)?;
+        self.timings.dns = Some(begin.elapsed());
+
+        self.step = Step::Connect;
+        let begin = Instant::now();
+        let stream = eyeballs::connect(addresses).await.map_err(|error| {
+            resolver.forget(host, port);
+            Fault::connect(error)
+        })?;
+        self.timings.connect = Some(begin.elapsed());
+        Ok(stream)
+    }
+}

@@ -1,0 +1,139 @@
+//! One request on one connection, up to the response head, under its deadlines.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::ext::on_informational;
+use tokio::time::Instant;
+
+use crate::RequestBody;
+use crate::connection::Connection;
+use crate::deadline::{Alarm, after, earlier};
+use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind, Violation};
+use crate::settings::Timeouts;
+
+/// Most interim responses (1xx) before the head. They are dropped without a trace, so that nothing
+/// else would stop a provider that sends them as fast as it can; real ones send one or two.
+pub(crate) const MAX_INTERIM: u32 = 100;
+
+/// What stays the same from the call to the end of the body: whose exchange it is, and its limits.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) timeouts: Timeouts,
+    /// When the whole must be over.
+    pub(crate) total: Option<Instant>,
+    /// How often the request was sent again.
+    pub(crate) retries: u32,
+    alarm: Alarm,
+}
+
+impl Exchange {
+    /// Starts the clock of an exchange.
+    pub(crate) fn start(endpoint: Arc<str>, timeouts: Timeouts) -> Self {
+        let total = after(Instant::now(), timeouts.total);
+        Self { endpoint, timeouts, total, retries: 0, alarm: Alarm::default() }
+    }
+
+    /// Makes the error that ends this exchange.
+    pub(crate) fn error(&self, sent: Sent, fault: Fault) -> UpstreamError {
+        UpstreamError::new(&self.endpoint, sent, self.retries, fault)
+    }
+
+    /// Returns whether the time for the whole is over at `now`.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.total.is_some_and(|total| total <= now)
+    }
+
+    /// Is ready with what has run out: `limit` since `since`, which is called `kind`, or the whole.
+    pub(crate) fn poll_expired(
+        &mut self,
+        since: Instant,
+        limit: Option<Duration>,
+        kind: UpstreamErrorKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<UpstreamErrorKind> {
+        let step = after(since, limit);
+        let Some(deadline) = earlier(step, self.total) else { return Poll::Pending };
+        let is_step = step == Some(deadline);
+        let expired = if is_step { kind } else { UpstreamErrorKind::TotalTimeout };
+        self.alarm.poll(deadline, cx).map(|()| expired)
+    }
+
+    /// Sends a request and waits for the response head. Part of the request may still be on its way
+    /// when it comes; whoever reads the body goes on sending.
+    ///
+    /// # Errors
+    /// The error says whether this connection took any byte.
+    ///
+    /// # Cancel safety
+    /// After the future is dropped the connection is of no further use; dropping that as well closes
+    /// it, and the server sees the request cancelled.
+    pub(crate) async fn head(
+        &mut self,
+        connection: &mut Connection,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let before = connection.progress().bytes();
+        let outcome = self.drive_to_head(connection, request, before).await;
+        outcome.map_err(|fault| {
+            let is_untouched = connection.progress().bytes() == before;
+            let sent = if is_untouched { Sent::Nothing } else { Sent::Maybe };
+            self.error(sent, fault)
+        })
+    }
+
+    async fn drive_to_head(
+        &mut self,
+        connection: &mut Connection,
+        mut request: Request<RequestBody>,
+        before: u64,
+    ) -> Result<Response<Incoming>, Fault> {
+        let interim = count_interim(&mut request);
+        let mut head = pin!(connection.send(request));
+        let mut written = before;
+        let mut last_write = Instant::now();
+        poll_fn(|cx| {
+            // An error of the connection reaches us through `head`, where hyper sends it first.
+            let _ = connection.poll_drive(cx);
+            if interim.load(Relaxed) > MAX_INTERIM {
+                return Poll::Ready(Err(Violation::InterimFlood.into()));
+            }
+            if let Poll::Ready(outcome) = head.as_mut().poll(cx) {
+                return Poll::Ready(outcome.map_err(Fault::before_head));
+            }
+            if connection.has_ended() {
+                return Poll::Ready(Err(UpstreamErrorKind::Closed.into()));
+            }
+            let progress = connection.progress();
+            if progress.bytes() != written {
+                written = progress.bytes();
+                last_write = Instant::now();
+            }
+            let (limit, kind) = if progress.is_blocked() {
+                (self.timeouts.write, UpstreamErrorKind::WriteTimeout)
+            } else {
+                (self.timeouts.first_byte, UpstreamErrorKind::FirstByteTimeout)
+            };
+            self.poll_expired(last_write, limit, kind, cx).map(|kind| Err(kind.into()))
+        })
+        .await
+    }
+}
+
+/// Returns how many interim responses have come for a request, a number that grows as they do.
+fn count_interim(request: &mut Request<RequestBody>) -> Arc<AtomicU32> {
+    let count = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&count);
+    // The callback runs within `poll_drive`, and so on the thread that reads the number.
+    on_informational(request, move |_| {
+        counter.fetch_add(1, Relaxed);
+    });
+    count
+}

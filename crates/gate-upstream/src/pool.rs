@@ -1,0 +1,213 @@
+//! Connections of one identity: at most so many at once, unused ones kept for a while, newest first.
+
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::connection::Connection;
+use crate::deadline::{after, earlier};
+use crate::error::{Fault, UpstreamErrorKind};
+use crate::settings::{PoolSettings, TlsSettings};
+
+/// What two requests must have in common to share a connection. A key is no part of it: keys travel
+/// in requests. TLS material is, for it says who we and the server are.
+///
+/// The settings count as well. A configuration with another limit gets a pool of its own, and the old
+/// one empties as its requests end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// `None` is plain HTTP.
+    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) settings: PoolSettings,
+}
+
+/// Numbers about the connections to one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Where to.
+    pub host: String,
+    /// Where to.
+    pub port: u16,
+    /// Exchanges under way, those that still connect included.
+    pub in_use: usize,
+    /// Connections kept for the next request.
+    pub idle: usize,
+    /// Connections made since the start.
+    pub opened: u64,
+    /// Requests sent over a kept connection.
+    pub reused: u64,
+    /// Requests repeated because their kept connection turned out to be closed.
+    pub retried: u64,
+}
+
+/// Connections that wait for a request. Boxed, so that one goes from request to pool to request
+/// without being moved in memory.
+type Idle = Vec<Box<Connection>>;
+
+/// The connections of one identity.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    identity: Identity,
+    /// One permit for each exchange. It caps *connections* as well: one is opened only by the holder
+    /// of a permit who found none idle, and goes back to `idle` before its permit is free.
+    permits: Arc<Semaphore>,
+    max_connections: usize,
+    /// The last one is the newest. Using that first lets the others grow old in a quiet time.
+    idle: Mutex<Idle>,
+    opened: AtomicU64,
+    reused: AtomicU64,
+    retried: AtomicU64,
+}
+
+impl Pool {
+    pub(crate) fn new(identity: Identity) -> Self {
+        let max_connections = identity.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            identity,
+            permits: Arc::new(Semaphore::new(max_connections)),
+            max_connections,
+            idle: Mutex::default(),
+            opened: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for the right to one connection: until the pool's limit or `total`.
+    pub(crate) async fn lease(self: &Arc<Self>, total: Option<Instant>) -> Result<Lease, Fault> {
+        let lease = |permit| Lease { pool: Arc::clone(self), _permit: permit };
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(lease(permit));
+        }
+        let until = after(Instant::now(), Some(self.identity.settings.connect_wait));
+        let Some(deadline) = earlier(until, total) else {
+            let permit = Arc::clone(&self.permits).acquire_owned().await;
+            return permit.map(lease).map_err(|_| UpstreamErrorKind::PoolFull.into());
+        };
+        match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(lease(permit)),
+            Err(_) if total.is_some_and(|total| total <= deadline) => {
+                Err(UpstreamErrorKind::TotalTimeout.into())
+            }
+            // The semaphore is never closed, so the inner error does not occur.
+            Err(_) | Ok(Err(_)) => Err(UpstreamErrorKind::PoolFull.into()),
+        }
+    }
+
+    /// Returns when a connection made now is too old, spread by a fifth to both sides.
+    pub(crate) fn retirement(&self) -> Option<Instant> {
+        let spread = 0.8 + 0.4 * fastrand::f64();
+        after(Instant::now(), Some(self.identity.settings.max_age.mul_f64(spread)))
+    }
+
+    pub(crate) fn count_opened(&self) {
+        self.opened.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_retried(&self) {
+        self.retried.fetch_add(1, Relaxed);
+    }
+
+    /// Closes what has been idle too long or is too old.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut idle = self.lock();
+        let (kept, expired) = mem::take(&mut *idle).into_iter().partition(|c| !self.has_expired(c, now));
+        *idle = kept;
+        // Closing sockets takes system calls, and they need no lock.
+        drop(idle);
+        drop::<Idle>(expired);
+    }
+
+    /// Closes all that is idle.
+    pub(crate) fn close_idle(&self) {
+        let closed = mem::take(&mut *self.lock());
+        drop(closed);
+    }
+
+    pub(crate) fn is_idle_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(crate) fn stats(&self) -> PoolStats {
+        PoolStats {
+            host: self.identity.host.clone(),
+            port: self.identity.port,
+            in_use: self.max_connections - self.permits.available_permits(),
+            idle: self.lock().len(),
+            opened: self.opened.load(Relaxed),
+            reused: self.reused.load(Relaxed),
+            retried: self.retried.load(Relaxed),
+        }
+    }
+
+    /// Takes the newest idle connection that is alive, and closes those that are not.
+    fn checkout(&self) -> Option<Box<Connection>> {
+        loop {
+            // A statement of its own: in the head of a `while let` the lock would live on.
+            let newest = self.lock().pop();
+            let mut connection = newest?;
+            if !self.has_expired(&connection, Instant::now()) && connection.is_reusable() {
+                self.reused.fetch_add(1, Relaxed);
+                return Some(connection);
+            }
+        }
+    }
+
+    fn put_back(&self, mut connection: Box<Connection>) {
+        let now = Instant::now();
+        connection.idle_since = now;
+        if self.has_expired(&connection, now) {
+            return;
+        }
+        let mut idle = self.lock();
+        // The oldest lie first. Looking at those alone keeps the cost flat, and without a ticker
+        // every return still cleans up behind itself.
+        let outdated = idle.iter().take_while(|c| self.has_expired(c, now)).count();
+        let expired: Idle = idle.drain(..outdated).collect();
+        idle.push(connection);
+        drop(idle);
+        drop(expired);
+    }
+
+    fn has_expired(&self, connection: &Connection, now: Instant) -> bool {
+        connection.retire_at.is_some_and(|at| at <= now)
+            || now.duration_since(connection.idle_since) >= self.identity.settings.idle_timeout
+    }
+
+    /// A panic elsewhere cannot leave a `Vec` half changed, so a poisoned lock is as good as any.
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to one connection of a pool, held as long as the exchange lasts.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pool: Arc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Takes an idle connection, if one is alive.
+    pub(crate) fn checkout(&self) -> Option<Box<Connection>> {
+        self.pool.checkout()
+    }
+
+    /// Keeps the connection for the next request if it can serve one, else closes it. The permit is
+    /// given back after that, so a request that waits for it finds the connection.
+    pub(crate) fn release(self, mut connection: Box<Connection>) {
+        if connection.is_reusable() {
+            self.pool.put_back(connection);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Whole exchanges: over pipes in memory with a paused clock, and TLS over loopback.
+
+mod pool;
+mod repeats;
+mod requests;
+mod responses;
+pub(crate) mod support;
+mod timeouts;
+mod tls;
