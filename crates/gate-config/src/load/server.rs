@@ -1,0 +1,58 @@
+//! The gateway's own settings, resolved.
+
+use std::time::Duration;
+
+use crate::section::Section;
+use crate::{Limits, LogFormat, LogLevel, ServerConfig, Timeouts};
+
+/// Reads `[llm]`, `[llm.limits]` and `[llm.timeout]`; what is unset or wrong keeps its default.
+pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_>) -> ServerConfig {
+    let default = ServerConfig::default();
+    let level = llm.word("log_level", LogLevel::ALL, LogLevel::as_str);
+    let format = llm.word("log_format", LogFormat::ALL, LogFormat::as_str);
+    let hosts = llm.texts("allowed_hosts").map(|set| set.value).unwrap_or_default();
+    ServerConfig {
+        host: llm.text("host").map_or(default.host, |set| set.value),
+        port: llm.whole("port").and_then(|set| set.value.try_into().ok()).unwrap_or(default.port),
+        log_level: level.map_or(default.log_level, |set| set.value),
+        log_format: format.map_or(default.log_format, |set| set.value),
+        limits: read_limits(limits),
+        timeouts: read_timeouts(timeout),
+        allowed_hosts: hosts.into_iter().map(|host| host.trim().to_ascii_lowercase()).collect(),
+        allow_unauthenticated: llm.flag("allow_unauthenticated").is_some_and(|set| set.value),
+    }
+}
+
+fn read_limits(limits: &Section<'_>) -> Limits {
+    let default = Limits::default();
+    let seconds = |name, default| limits.seconds(name).map_or(default, |set| set.value);
+    Limits {
+        max_request_bytes: limits
+            .whole("max_request_size_mb")
+            .map_or(default.max_request_bytes, |set| set.value << 20),
+        max_request_duration: seconds("max_request_duration_sec", default.max_request_duration),
+        max_connections: limits
+            .whole("max_connections")
+            .and_then(|set| set.value.try_into().ok())
+            .unwrap_or(default.max_connections),
+        header_timeout: seconds("header_timeout", default.header_timeout),
+        idle_timeout: seconds("idle_timeout", default.idle_timeout),
+        body_idle_timeout: seconds("body_idle_timeout", default.body_idle_timeout),
+    }
+}
+
+fn read_timeouts(timeout: &Section<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    let seconds = |name| timeout.seconds(name).map(|set| set.value);
+    // 0 means no limit.
+    let wait = |name, default| seconds(name).map_or(default, |time| (time > Duration::ZERO).then_some(time));
+    Timeouts {
+        connection: wait("connection", default.connection),
+        first_byte: wait("first_byte", default.first_byte),
+        read: wait("read", default.read),
+        write: wait("write", default.write),
+        total: wait("total", default.total),
+        drain: seconds("drain").unwrap_or(default.drain),
+        drain_delay: seconds("drain_delay").unwrap_or(default.drain_delay),
+    }
+}

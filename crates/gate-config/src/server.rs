@@ -1,0 +1,157 @@
+//! The gateway's own settings: address, logs, limits and waits.
+
+use std::time::Duration;
+
+/// The resolved settings of `[llm]` outside the provider tree.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Host name or address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 means any free one.
+    pub port: u16,
+    /// Least severe level that is logged.
+    pub log_level: LogLevel,
+    /// Shape of a log line.
+    pub log_format: LogFormat,
+    /// Bounds on what clients may do.
+    pub limits: Limits,
+    /// Longest waits.
+    pub timeouts: Timeouts,
+    /// Names accepted in `Host` besides the loopback names, in lower case, without port.
+    pub allowed_hosts: Vec<String>,
+    /// Whether an address that others can reach may be served without authentication.
+    pub allow_unauthenticated: bool,
+}
+
+/// A severity of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only failures.
+    Error,
+    /// And what looks wrong.
+    Warn,
+    /// And one line per request.
+    Info,
+    /// And decisions.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+impl LogLevel {
+    /// Returns the level as the configuration spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
+    /// Every level, most severe first.
+    pub(crate) const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Aligned text for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Returns the format as the configuration spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+
+    /// Every format.
+    pub(crate) const ALL: [Self; 2] = [Self::Text, Self::Json];
+}
+
+/// Bounds on what clients may do: `[llm.limits]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body in bytes (`max_request_size_mb`, default 32 MiB).
+    pub max_request_bytes: u64,
+    /// Longest time to receive a whole request (`max_request_duration_sec`, default 300 s).
+    pub max_request_duration: Duration,
+    /// Most client connections at once (`max_connections`, default 10,000).
+    pub max_connections: usize,
+    /// Longest time from a head's first byte to its end, and from the connection to the first byte
+    /// (`header_timeout`, default 10 s).
+    pub header_timeout: Duration,
+    /// Longest time between two requests of one connection (`idle_timeout`, default 75 s).
+    pub idle_timeout: Duration,
+    /// Longest time between two pieces of a request body (`body_idle_timeout`, default 30 s).
+    pub body_idle_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 32 << 20,
+            max_request_duration: Duration::from_secs(300),
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Longest waits: `[llm.timeout]`. `None` means no limit (0 in the configuration).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// DNS, TCP and TLS together (`connection`, default 5 s).
+    pub connection: Option<Duration>,
+    /// From the request sent to the response head (`first_byte`, default 600 s).
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of a response (`read`, default 300 s).
+    pub read: Option<Duration>,
+    /// Between two accepted pieces, of a request by an upstream or of a response by a client
+    /// (`write`, default 60 s).
+    pub write: Option<Duration>,
+    /// The whole exchange with an upstream (`total`, default none).
+    pub total: Option<Duration>,
+    /// At shutdown, for running responses to end (`drain`, default 30 s; 0 means at once).
+    pub drain: Duration,
+    /// At shutdown, still accepting while load balancers notice (`drain_delay`, default 0 s).
+    pub drain_delay: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connection: Some(Duration::from_secs(5)),
+            first_byte: Some(Duration::from_secs(600)),
+            read: Some(Duration::from_secs(300)),
+            write: Some(Duration::from_secs(60)),
+            total: None,
+            drain: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 8848,
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            allowed_hosts: Vec::new(),
+            allow_unauthenticated: false,
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Every setting that a configuration may hold, as one table: its name, its other names, its shape.
+//! Unknown keys, suggestions, environment variables and type checks all read it; it holds no value.
+
+use gate_model_ref::ProviderKind;
+
+use crate::{AuthStyle, LogFormat, LogLevel};
+
+/// A kind of table with its own set of settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TableKind {
+    /// `[llm]`
+    Llm,
+    /// `[llm.limits]`
+    Limits,
+    /// `[llm.timeout]`
+    Timeout,
+    /// `[llm.provider]`, the top of inheritance.
+    ProviderRoot,
+    /// Any table below `[llm.provider]`.
+    Provider,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    /// Names that mean the same, from emx-llm.
+    pub(crate) aliases: &'static [&'static str],
+    pub(crate) shape: Shape,
+}
+
+/// What a value must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Any text that is not empty.
+    Text,
+    /// A text that no message may show.
+    Secret,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number between two bounds, both included.
+    Whole { min: u64, max: u64 },
+    /// Seconds, fractions allowed, at most a year.
+    Seconds(Zero),
+    /// A list of texts.
+    Texts,
+    /// A table of texts; its values may hold credentials and are not shown.
+    Pairs,
+    /// One of a few words.
+    OneOf(&'static [&'static str]),
+}
+
+/// Whether a time may be 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zero {
+    Allowed,
+    Refused,
+}
+
+const fn setting(name: &'static str, shape: Shape) -> Setting {
+    Setting { name, aliases: &[], shape }
+}
+
+const fn renamed(name: &'static str, aliases: &'static [&'static str], shape: Shape) -> Setting {
+    Setting { name, aliases, shape }
+}
+
+/// Makes the shape of an enum: any of the words that its `as_str` gives for `ALL` of it.
+macro_rules! one_of {
+    ($words:ty) => {{
+        const WORDS: [&str; <$words>::ALL.len()] = {
+            let mut words = [""; <$words>::ALL.len()];
+            let mut at = 0;
+            // A loop over an iterator cannot run at compile time.
+            while at < words.len() {
+                words[at] = <$words>::ALL[at].as_str();
+                at += 1;
+            }
+            words
+        };
+        Shape::OneOf(&WORDS)
+    }};
+}
+
+const KINDS: Shape = one_of!(ProviderKind);
+
+const LLM: &[Setting] = &[
+    setting("host", Shape::Text),
+    setting("port", Shape::Whole { min: 0, max: 65_535 }),
+    setting("log_level", one_of!(LogLevel)),
+    setting("log_format", one_of!(LogFormat)),
+    setting("allowed_hosts", Shape::Texts),
+    setting("allow_unauthenticated", Shape::Flag),
+];
+
+const LIMITS: &[Setting] = &[
+    // The bounds keep a slip of the keyboard from becoming a gateway that accepts nothing, or that
+    // one request can exhaust.
+    setting("max_request_size_mb", Shape::Whole { min: 1, max: 4096 }),
+    setting("max_request_duration_sec", Shape::Seconds(Zero::Refused)),
+    setting("max_connections", Shape::Whole { min: 1, max: 1_000_000 }),
+    setting("header_timeout", Shape::Seconds(Zero::Refused)),
+    setting("idle_timeout", Shape::Seconds(Zero::Refused)),
+    setting("body_idle_timeout", Shape::Seconds(Zero::Refused)),
+];
+
+const TIMEOUT: &[Setting] = &[
+    setting("connection", Shape::Seconds(Zero::Allowed)),
+    setting("first_byte", Shape::Seconds(Zero::Allowed)),
+    setting("read", Shape::Seconds(Zero::Allowed)),
+    setting("write", Shape::Seconds(Zero::Allowed)),
+    setting("total", Shape::Seconds(Zero::Allowed)),
+    setting("drain", Shape::Seconds(Zero::Allowed)),
+    setting("drain_delay", Shape::Seconds(Zero::Allowed)),
+];
+
+/// `[llm.provider]` has what can be inherited, and two settings of its own.
+const PROVIDER_ROOT: &[Setting] = &[
+    setting("default", Shape::Text),
+    setting("type", KINDS),
+    API_BASE,
+    API_KEY,
+    AUTH,
+    QUERY,
+    HEADERS,
+    EXACT_BASE,
+    PROVIDER_TIMEOUT,
+    MAX_TOKENS,
+    CA_FILE,
+    CLIENT_CERT_FILE,
+    CLIENT_KEY_FILE,
+    ANTHROPIC_VERSION,
+];
+
+const PROVIDER: &[Setting] = &[
+    setting("type", KINDS),
+    API_BASE,
+    API_KEY,
+    renamed("model", &["default_model"], Shape::Text),
+    setting("models", Shape::Texts),
+    setting("open", Shape::Flag),
+    AUTH,
+    QUERY,
+    HEADERS,
+    EXACT_BASE,
+    PROVIDER_TIMEOUT,
+    MAX_TOKENS,
+    CA_FILE,
+    CLIENT_CERT_FILE,
+    CLIENT_KEY_FILE,
+    ANTHROPIC_VERSION,
+];
+
+const API_BASE: Setting = renamed("api_base", &["base_url"], Shape::Text);
+const API_KEY: Setting = setting("api_key", Shape::Secret);
+const AUTH: Setting = setting("auth", one_of!(AuthStyle));
+const QUERY: Setting = setting("query", Shape::Pairs);
+const HEADERS: Setting = setting("headers", Shape::Pairs);
+const EXACT_BASE: Setting = setting("exact_base", Shape::Flag);
+const PROVIDER_TIMEOUT: Setting = renamed("timeout", &["timeout_secs"], Shape::Seconds(Zero::Refused));
+const MAX_TOKENS: Setting = setting("max_tokens", Shape::Whole { min: 1, max: 1_000_000_000 });
+const CA_FILE: Setting = setting("ca_file", Shape::Text);
+const CLIENT_CERT_FILE: Setting = setting("client_cert_file", Shape::Text);
+const CLIENT_KEY_FILE: Setting = setting("client_key_file", Shape::Text);
+const ANTHROPIC_VERSION: Setting = setting("anthropic_version", Shape::Text);
+
+/// Keys of `[llm]` that a later version brings.
+const LATER_LLM: &[&str] = &[
+    "auth",
+    "rate_limit",
+    "quota",
+    "retry",
+    "circuit_breaker",
+    "health_check",
+    "load_balancing",
+    "tls",
+    "cors",
+    "monitoring",
+    "sse_keepalive_sec",
+];
+
+/// Keys of a provider that a later version brings.
+const LATER_PROVIDER: &[&str] = &[
+    "fallback",
+    "weight",
+    "rate_limit",
+    "price",
+    "api_keys",
+    "hedge_after_ms",
+    "inject_stream_usage",
+    "on_disconnect",
+];
+
+impl TableKind {
+    /// Returns the settings of such a table.
+    pub(crate) const fn settings(self) -> &'static [Setting] {
+        match self {
+            Self::Llm => LLM,
+            Self::Limits => LIMITS,
+            Self::Timeout => TIMEOUT,
+            Self::ProviderRoot => PROVIDER_ROOT,
+            Self::Provider => PROVIDER,
+        }
+    }
+
+    /// Returns the tables that such a table always may hold.
+    pub(crate) const fn subtables(self) -> &'static [&'static str] {
+        match self {
+            Self::Llm => &["limits", "timeout", "provider"],
+            Self::ProviderRoot => &["openai", "anthropic"],
+            Self::Limits | Self::Timeout | Self::Provider => &[],
+        }
+    }
+
+    /// Returns the keys that this version knows but does not have yet.
+    pub(crate) const fn later(self) -> &'static [&'static str] {
+        match self {
+            Self::Llm => LATER_LLM,
+            Self::ProviderRoot | Self::Provider => LATER_PROVIDER,
+            Self::Limits | Self::Timeout => &[],
+        }
+    }
+
+    /// Finds a setting by its name or one of its other names.
+    pub(crate) fn find(self, name: &str) -> Option<&'static Setting> {
+        self.settings().iter().find(|setting| setting.name == name || setting.aliases.contains(&name))
+    }
+
+    /// Tells whether a name in a provider's table is a setting, and so cannot be a section.
+    ///
+    /// What is a setting of some provider is reserved in `[llm.provider]` too: a table there is
+    /// either a kind or a provider, and must not be taken for one by a slip.
+    pub(crate) fn is_reserved(self, name: &str) -> bool {
+        let is_known = |table: Self| table.find(name).is_some() || table.later().contains(&name);
+        is_known(self) || (self == Self::ProviderRoot && is_known(Self::Provider))
+    }
+
+    /// Finds the known key that looks most like `name`, if one looks enough like it.
+    pub(crate) fn nearest(self, name: &str) -> Option<&'static str> {
+        let settings =
+            self.settings().iter().flat_map(|s| std::iter::once(s.name).chain(s.aliases.iter().copied()));
+        nearest(name, settings.chain(self.subtables().iter().copied()).chain(self.later().iter().copied()))
+    }
+}
+
+/// Finds the candidate with the fewest slips of the keyboard from `name`: at most one in three
+/// characters, and never as many as the candidate has.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_ascii_lowercase();
+    candidates
+        .map(|candidate| (strsim::osa_distance(&name, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|&(distance, candidate)| {
+            distance <= (candidate.len() / 3).max(1) && distance < candidate.len()
+        })
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_keyboard_finds_its_setting() {
+        for (table, name, expected) in [
+            (TableKind::Provider, "api_kye", Some("api_key")),
+            (TableKind::Provider, "apikey", Some("api_key")),
+            (TableKind::Provider, "API_KEY", Some("api_key")),
+            (TableKind::Provider, "base_ulr", Some("base_url")),
+            (TableKind::Provider, "wieght", Some("weight")),
+            (TableKind::Llm, "hosts", Some("host")),
+            (TableKind::Llm, "limit", Some("limits")),
+            (TableKind::Limits, "max_conections", Some("max_connections")),
+            (TableKind::Timeout, "drain-delay", Some("drain_delay")),
+            (TableKind::Llm, "banana", None),
+        ] {
+            assert_eq!(table.nearest(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_name_means_two_settings() {
+        for table in [
+            TableKind::Llm,
+            TableKind::Limits,
+            TableKind::Timeout,
+            TableKind::ProviderRoot,
+            TableKind::Provider,
+        ] {
+            let mut names: Vec<_> =
+                table.settings().iter().flat_map(|s| [&[s.name], s.aliases].concat()).collect();
+            names.extend(table.subtables().iter().chain(table.later()));
+            let all = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), all, "{table:?}");
+        }
+    }
+}

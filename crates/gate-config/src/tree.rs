@@ -1,0 +1,366 @@
+//! The resolved tree of providers, and how a name finds its target in it.
+//!
+//! The tree is immutable. Whatever resolving needs is prepared when it is built, so that a lookup
+//! allocates nothing unless it fails.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use gate_model_ref::{ModelRef, ParseError, ProviderKind};
+
+use crate::{Model, Provider};
+
+mod index;
+mod near;
+mod resolve;
+mod trace;
+
+use index::{Index, Named};
+pub(crate) use trace::{Finding, Place, Trace};
+
+/// Every provider of the configuration, with the index that resolves names.
+#[derive(Clone, Debug)]
+pub struct ProviderTree {
+    providers: Vec<Provider>,
+    index: Index,
+    /// Short paths of providers, in lower case.
+    aliases: HashMap<String, ProviderIndex>,
+    default: Option<DefaultTarget>,
+}
+
+/// A provider's place in its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProviderIndex(pub(crate) usize);
+
+impl ProviderIndex {
+    /// Returns the place as a number: [`ProviderTree::providers`] counts the providers from 0 in
+    /// the same order, so that a vector beside the tree can hold one thing for each.
+    pub const fn position(self) -> usize {
+        self.0
+    }
+}
+
+/// Where on the gateway a name is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// An endpoint of that kind.
+    Kind(ProviderKind),
+    /// A route that names its provider.
+    Pinned(ProviderIndex),
+}
+
+/// What a name resolves to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The provider to ask.
+    pub provider: ProviderIndex,
+    /// The model name to send.
+    pub upstream_model: &'a str,
+}
+
+/// A configured model as lists show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedModel<'a> {
+    /// The provider that has it.
+    pub provider: ProviderIndex,
+    /// The fully qualified name: the provider's path, a dot, and the model's name there.
+    pub id: &'a str,
+    /// The model name that is sent.
+    pub upstream: &'a str,
+}
+
+/// Why a name resolves to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResolveError {
+    /// The name belongs to the other kind; its endpoint must be used.
+    KindMismatch {
+        /// The kind that the name belongs to.
+        kind: ProviderKind,
+    },
+    /// Several providers have the name.
+    Ambiguous {
+        /// The fully qualified names to choose from, in order of the configuration.
+        candidates: Vec<String>,
+    },
+    /// Nothing has the name.
+    NotFound {
+        /// Up to three configured names that look like it.
+        near: Vec<String>,
+        /// Why the name is not passed through either.
+        reason: NotFoundReason,
+    },
+    /// A pinned route was given the full name of another provider's model.
+    OutsidePin {
+        /// The provider that the name belongs to.
+        provider: ProviderIndex,
+    },
+}
+
+/// Why a name that nothing has is not passed through either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotFoundReason {
+    /// The provider that would have to pass it through is closed.
+    Closed(ProviderIndex),
+    /// The name is the path of a provider, which has no model of its own to stand for.
+    NoDefaultModel(ProviderIndex),
+    /// Only the root of the kind could pass it through, and nothing configures that.
+    RootNotConfigured(ProviderKind),
+}
+
+/// The model of a request that names none, once resolved.
+#[derive(Clone, Debug)]
+struct DefaultTarget {
+    provider: ProviderIndex,
+    upstream: String,
+}
+
+impl DefaultTarget {
+    fn target(&self) -> Target<'_> {
+        Target { provider: self.provider, upstream_model: &self.upstream }
+    }
+}
+
+impl ProviderTree {
+    /// Builds the tree and resolves its default.
+    ///
+    /// `aliases` are pairs of a short path and the id of the provider that it stands for, such as
+    /// (`glm`, `anthropic.glm`); a pair that names no provider is dropped. `default` is the model
+    /// of requests that name none, and it decides between several providers that have one name.
+    ///
+    /// # Errors
+    /// The default resolves to nothing, or to more than one thing.
+    pub fn build(
+        providers: Vec<Provider>,
+        aliases: Vec<(String, String)>,
+        default: Option<String>,
+    ) -> Result<Self, DefaultError> {
+        let index = Index::build(&providers);
+        let mut tree = Self { providers, index, aliases: HashMap::new(), default: None };
+        tree.aliases = aliases
+            .into_iter()
+            .filter_map(|(alias, id)| Some((alias.to_ascii_lowercase(), tree.find(&id)?)))
+            .collect();
+        tree.default = default.map(|name| tree.resolve_default_name(name)).transpose()?;
+        Ok(tree)
+    }
+
+    /// Finds the target of a name. Steps, in order; the first that finds something decides:
+    ///
+    /// 1. a kind in front must be that of the endpoint;
+    /// 2. the exact path of a model section, or of a provider that has a default model;
+    /// 3. a configured model of the longest provider path in front of the name, or of the
+    ///    providers below it; a short name is looked up in the whole kind;
+    /// 4. that longest path's provider takes the rest as it is, unless it is closed;
+    /// 5. a name that only the other kind has is refused;
+    /// 6. the root of the kind takes the name as it is, if it is configured and open.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub fn resolve<'a>(&'a self, name: ModelRef<'a>, scope: Scope) -> Result<Target<'a>, ResolveError> {
+        self.resolve_traced(name, scope, &mut ())
+    }
+
+    /// Finds the target of a name and tells `trace` what each step found.
+    pub(crate) fn resolve_traced<'a>(
+        &'a self,
+        name: ModelRef<'a>,
+        scope: Scope,
+        trace: &mut impl Trace<'a>,
+    ) -> Result<Target<'a>, ResolveError> {
+        resolve::resolve(self, name, scope, trace)
+    }
+
+    /// Finds the target of a request that names no model: `llm.provider.default`, if its kind is
+    /// that of the scope (or it lies inside the pin), else nothing.
+    pub fn resolve_default(&self, scope: Scope) -> Option<Target<'_>> {
+        let default = self.default.as_ref()?;
+        self.is_within(default.provider, scope).then(|| default.target())
+    }
+
+    /// Returns the provider at a place.
+    #[allow(clippy::indexing_slicing, reason = "an index is only made by the tree that it points into")]
+    pub fn provider(&self, index: ProviderIndex) -> &Provider {
+        &self.providers[index.0]
+    }
+
+    /// Returns every provider, kind roots first, then in order of the configuration.
+    pub fn providers(&self) -> impl ExactSizeIterator<Item = (ProviderIndex, &Provider)> {
+        self.providers.iter().enumerate().map(|(at, provider)| (ProviderIndex(at), provider))
+    }
+
+    /// Finds a provider by its dotted path; ASCII case is ignored. `glm` finds `anthropic.glm`
+    /// where the configuration has `[llm.provider.glm] type = "anthropic"`.
+    pub fn find(&self, path: &str) -> Option<ProviderIndex> {
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        let by_path = ProviderKind::from_segment(first)
+            .filter(|_| !path.ends_with('.'))
+            .and_then(|kind| self.index.kind(kind).provider(&rest.to_ascii_lowercase()));
+        by_path.or_else(|| self.aliases.get(&path.to_ascii_lowercase()).copied())
+    }
+
+    /// Returns the root of a kind.
+    pub fn kind_root(&self, kind: ProviderKind) -> Option<ProviderIndex> {
+        self.index.kind(kind).provider("")
+    }
+
+    /// Returns every configured model, or those of a kind, or those of a pinned provider and the
+    /// providers below it: provider by provider, each in order of the configuration. No two ids
+    /// are equal, and each resolves to its own line.
+    pub fn models(&self, scope: Option<Scope>) -> impl Iterator<Item = ListedModel<'_>> {
+        self.index
+            .listed()
+            .filter(move |listed| scope.is_none_or(|scope| self.is_within(listed.provider, scope)))
+            .map(|listed| self.listed_model(listed))
+    }
+
+    /// Finds a configured model by the id that [`models`](Self::models) shows; ASCII case is
+    /// ignored.
+    pub fn find_model(&self, id: &str, scope: Option<Scope>) -> Option<ListedModel<'_>> {
+        let (first, rest) = id.split_once('.')?;
+        let kind = ProviderKind::from_segment(first)?;
+        let listed = self.index.listed_at(self.index.kind(kind).node(&rest.to_ascii_lowercase())?)?;
+        let is_visible = scope.is_none_or(|scope| self.is_within(listed.provider, scope));
+        is_visible.then(|| self.listed_model(listed))
+    }
+
+    fn listed_model<'a>(&'a self, listed: &'a index::Listed) -> ListedModel<'a> {
+        ListedModel {
+            provider: listed.provider,
+            id: &listed.id,
+            upstream: self.upstream_of(listed.provider, Named::Model(listed.model)),
+        }
+    }
+
+    /// Returns the upstream model behind a name of a provider.
+    fn upstream_of(&self, provider: ProviderIndex, named: Named) -> &str {
+        let provider = self.provider(provider);
+        match named {
+            Named::Default => provider.default_model.as_deref(),
+            Named::Model(at) => provider.models.get(at).map(|model: &Model| model.upstream.as_str()),
+        }
+        // The index names only what it saw in this very provider.
+        .unwrap_or_default()
+    }
+
+    /// Tells whether a provider serves a scope: it is of the kind, or the pin or below it.
+    fn is_within(&self, provider: ProviderIndex, scope: Scope) -> bool {
+        match scope {
+            Scope::Kind(kind) => self.provider(provider).kind == kind,
+            Scope::Pinned(pin) => provider == pin || self.is_below(provider, pin),
+        }
+    }
+
+    /// Tells whether a provider's path continues that of another.
+    fn is_below(&self, provider: ProviderIndex, ancestor: ProviderIndex) -> bool {
+        let (id, above) = (&self.provider(provider).id, &self.provider(ancestor).id);
+        id.as_bytes().get(above.len()) == Some(&b'.')
+            && id.get(..above.len()).is_some_and(|front| front.eq_ignore_ascii_case(above))
+    }
+
+    /// Resolves `llm.provider.default`. A name without a kind is looked up in every kind, because
+    /// no endpoint gives one.
+    fn resolve_default_name(&self, name: String) -> Result<DefaultTarget, DefaultError> {
+        let parsed = match ModelRef::parse(&name) {
+            Ok(parsed) => parsed,
+            Err(error) => return Err(DefaultError { name, reason: DefaultErrorReason::Name(error) }),
+        };
+        let kinds =
+            ProviderKind::ALL.into_iter().filter(|kind| parsed.kind().is_none_or(|named| named == *kind));
+        let mut found = Vec::new();
+        let mut failed = Vec::new();
+        for kind in kinds {
+            match self.resolve(parsed, Scope::Kind(kind)) {
+                Ok(target) => found.push(target),
+                Err(error) => failed.push(error),
+            }
+        }
+        let reason = match found.as_slice() {
+            [target] => {
+                let upstream = target.upstream_model.to_owned();
+                return Ok(DefaultTarget { provider: target.provider, upstream });
+            }
+            [] => DefaultErrorReason::of(self, failed),
+            _ => DefaultErrorReason::SeveralKinds,
+        };
+        Err(DefaultError { name, reason })
+    }
+}
+
+/// Why `llm.provider.default` cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultError {
+    name: String,
+    reason: DefaultErrorReason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum DefaultErrorReason {
+    Name(ParseError),
+    SeveralKinds,
+    Ambiguous { candidates: Vec<String> },
+    NoDefaultModel { provider: String },
+    NotFound { near: Vec<String> },
+}
+
+impl DefaultErrorReason {
+    /// Picks the most telling of the errors that the kinds gave.
+    fn of(tree: &ProviderTree, errors: Vec<ResolveError>) -> Self {
+        let mut all_near = Vec::new();
+        for error in errors {
+            match error {
+                ResolveError::Ambiguous { candidates } => return Self::Ambiguous { candidates },
+                ResolveError::NotFound { reason: NotFoundReason::NoDefaultModel(provider), .. } => {
+                    return Self::NoDefaultModel { provider: tree.provider(provider).id.clone() };
+                }
+                ResolveError::NotFound { near, .. } => all_near.extend(near),
+                ResolveError::KindMismatch { .. } | ResolveError::OutsidePin { .. } => {}
+            }
+        }
+        all_near.truncate(near::MOST);
+        Self::NotFound { near: all_near }
+    }
+}
+
+impl fmt::Display for DefaultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.reason {
+            DefaultErrorReason::Name(error) => {
+                write!(f, "`{}` is no model name: {error}", name.escape_debug())
+            }
+            DefaultErrorReason::SeveralKinds => {
+                write!(
+                    f,
+                    "`{name}` means something in both kinds: write `openai.{name}` or `anthropic.{name}`"
+                )
+            }
+            DefaultErrorReason::Ambiguous { candidates } => {
+                write!(f, "several providers have `{name}`: write one of `{}`", candidates.join("`, `"))
+            }
+            DefaultErrorReason::NoDefaultModel { provider } => {
+                write!(
+                    f,
+                    "provider `{provider}` has no `model` that its name could stand for: add one, or write "
+                )?;
+                write!(f, "`{provider}.` and a model")
+            }
+            DefaultErrorReason::NotFound { near } if near.is_empty() => {
+                write!(f, "no configured provider has or takes `{name}`")
+            }
+            DefaultErrorReason::NotFound { near } => {
+                write!(
+                    f,
+                    "no configured provider has or takes `{name}`; did you mean `{}`?",
+                    near.join("`, `")
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for DefaultError {}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
