@@ -1,1 +1,51 @@
-//! Placeholder.
+//! The gateway: it finds the provider that a request's model names, sends the request there as it
+//! came, and relays the answer as it comes. It translates nothing.
+//!
+//! ```no_run
+//! use gate_config::{Sources, load};
+//! use gate_server::{Gateway, serve};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let sources = Sources::empty().with_text("demo", "[llm.provider.openai]\napi_key = \"sk-example\"\n");
+//! let gateway = Gateway::builder(load(&sources)?.config).build()?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8848").await?;
+//! serve(listener, gateway, std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Errors are answers: [`Gateway::handle`] cannot fail. Libraries must not decide where lines go
+//! or what a signal means, so this one writes through the `log` facade only, reports each finished
+//! request to the [`RecordSink`]s it is given, and stops when the future it is given completes.
+
+mod answer;
+mod auth;
+mod body;
+mod client_io;
+mod content;
+mod edge;
+mod error;
+mod exchange;
+mod failure;
+mod forward;
+mod gateway;
+mod head;
+mod headers;
+mod hops;
+mod listing;
+mod masking;
+mod own;
+mod probe;
+mod receive;
+mod relay;
+mod request_id;
+mod route;
+mod serve;
+mod shutdown;
+mod snapshot;
+
+pub use body::{BrokenBody, GateBody};
+pub use gate_usage::{RecordSink, RequestRecord};
+pub use gateway::{Gateway, GatewayBuilder};
+pub use probe::{Probe, ProbeError};
+pub use serve::{Drained, serve, serve_stream, serve_with};

@@ -1,0 +1,123 @@
+//! An answer before its body is bound to the account of its request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gate_upstream::{Timings, UpstreamBody};
+use gate_usage::{ContentType, Dialect, EndReason, Meter};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::body::GateBody;
+use crate::exchange::Exchange;
+use crate::relay::{Framing, Relay};
+use crate::shutdown::InFlight;
+
+/// An answer, whoever gives it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Payload,
+    /// How long the upstream's steps took, where one was asked.
+    pub(crate) timings: Option<Timings>,
+}
+
+/// The bytes of an answer.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// All there.
+    Full(Bytes),
+    /// Still to come.
+    Upstream { body: UpstreamBody, dialect: Dialect, content_type: ContentType, framing: Framing },
+}
+
+impl Answer {
+    /// Makes an answer of the gateway's own.
+    pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // What is serialized here are plain structs of strings and numbers: they always serialize.
+        let body = serde_json::to_vec(value).unwrap_or_default();
+        Self { status, headers, payload: Payload::Full(body.into()), timings: None }
+    }
+
+    /// Binds the body to the account, which is settled when the body ends or is dropped.
+    pub(crate) fn into_response(
+        self,
+        in_flight: InFlight,
+        mut exchange: Box<Exchange>,
+    ) -> Response<GateBody> {
+        exchange.set_status(self.status);
+        let mut headers = self.headers;
+        mark(&mut headers, &exchange, self.timings.as_ref());
+        if let Some(id) = upstream_id(&headers) {
+            exchange.record.upstream_request_id = Some(id);
+        }
+        let body = match self.payload {
+            Payload::Full(data) => {
+                let mut body = GateBody::full(data);
+                exchange.end(EndReason::Complete);
+                body.settle(exchange);
+                body
+            }
+            Payload::Upstream { body, dialect, content_type, framing } => {
+                let meter = Meter::new(dialect, content_type);
+                GateBody::relay(Relay::new(body, meter, framing, in_flight, exchange))
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// Adds what every answer carries: the request's id and where its time went.
+pub(crate) fn mark(headers: &mut HeaderMap, exchange: &Exchange, timings: Option<&Timings>) {
+    const ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
+    const TIME: HeaderName = HeaderName::from_static("x-gateway-response-time");
+    const TIMING: HeaderName = HeaderName::from_static("server-timing");
+    headers.insert(ID, exchange.id.header_value());
+    let elapsed = exchange.elapsed();
+    let timing = server_timing(elapsed, timings);
+    if let Ok(value) = HeaderValue::try_from(format!("{}ms", elapsed.as_millis())) {
+        headers.insert(TIME, value);
+    }
+    // The upstream's own timings stay beside ours; the header is a list.
+    if let Ok(value) = HeaderValue::try_from(timing) {
+        headers.append(TIMING, value);
+    }
+}
+
+/// Writes the time to the head as `server-timing` metrics, in milliseconds: the whole, and of it
+/// the upstream's steps.
+fn server_timing(elapsed: std::time::Duration, timings: Option<&Timings>) -> String {
+    let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
+    let mut text = format!("total;dur={:.2}", ms(elapsed));
+    let steps = timings.map(|timings| {
+        [
+            ("pool", Some(timings.pool_wait).filter(|wait| !wait.is_zero())),
+            ("dns", timings.dns),
+            ("connect", timings.connect),
+            ("tls", timings.tls),
+            ("upstream", Some(timings.first_byte)),
+        ]
+    });
+    for (name, duration) in steps.into_iter().flatten() {
+        if let Some(duration) = duration {
+            text.push_str(&format!(", {name};dur={:.2}", ms(duration)));
+        }
+    }
+    text
+}
+
+/// The longest id of a vendor that is kept, in bytes.
+const MAX_ID: usize = 128;
+
+/// Returns the id that the vendor gave the request, by the name that its SDK reads.
+fn upstream_id(headers: &HeaderMap) -> Option<Arc<str>> {
+    ["x-request-id", "request-id"]
+        .into_iter()
+        .find_map(|name| headers.get(name)?.to_str().ok())
+        .map(|id| id.get(..MAX_ID).unwrap_or(id).into())
+}

@@ -1,0 +1,301 @@
+//! A client's connection with the clocks that hyper lacks: for the first byte, for a whole head,
+//! for idling between requests, and for a client that does not read its answer. It also sees a
+//! client leave that hyper does not see.
+//!
+//! The connection is shared by two halves in one task. [`ClientIo`] is hyper's: it notes what
+//! happens. [`ClientWatch`] is polled after hyper, each time the task wakes: it draws the
+//! conclusions. A timer in hyper's half would not do, since hyper does not ask to read or write
+//! just when nothing happens any more.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use gate_config::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What is read ahead of hyper to see whether the client is still there. More than this is a
+/// client that sends requests faster than it gets answers; it is then taken to be there.
+const READ_AHEAD: usize = 8 * 1024;
+
+/// The waits on one client connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientClocks {
+    /// From the connection to the first byte, and from a head's first byte to its end.
+    pub(crate) header: Duration,
+    /// Between two requests.
+    pub(crate) idle: Duration,
+    /// Between two accepted pieces of an answer; `None` waits for ever.
+    pub(crate) write: Option<Duration>,
+}
+
+impl ClientClocks {
+    pub(crate) fn new(server: &ServerConfig) -> Self {
+        Self {
+            header: server.limits.header_timeout,
+            idle: server.limits.idle_timeout,
+            write: server.timeouts.write,
+        }
+    }
+}
+
+/// Counts the requests of a connection, shared by its halves and its service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Activity(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Activity {
+    /// Marks the connection busy until the guard is dropped.
+    pub(crate) fn busy(&self) -> Busy {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(&self.0))
+    }
+
+    fn begun(&self) -> usize {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.begun() != self.0.ended.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps a connection from being taken for idle: held from a request's head until its answer's
+/// body is dropped.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Counts>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Splits a connection into hyper's half and the one that watches it.
+pub(crate) fn watched<T>(io: T, clocks: ClientClocks, activity: Activity) -> (ClientIo<T>, ClientWatch<T>) {
+    let now = Instant::now();
+    let connection = Arc::new(Mutex::new(Connection {
+        io,
+        ahead: Vec::new(),
+        is_eof: false,
+        reading: Reading::First(now),
+        resumed: now,
+        stalled_since: None,
+    }));
+    let watch = ClientWatch { connection: Arc::clone(&connection), clocks, activity, begun: 0, timer: None };
+    (ClientIo(connection), watch)
+}
+
+/// A connection, and what is known of it.
+struct Connection<T> {
+    io: T,
+    /// Bytes that were read for the watch and are hyper's to read.
+    ahead: Vec<u8>,
+    /// Whether the client has ended its side.
+    is_eof: bool,
+    reading: Reading,
+    /// When it last took something after a stall.
+    resumed: Instant,
+    /// Since when the peer has accepted nothing, while there is something to write.
+    stalled_since: Option<Instant>,
+}
+
+/// What the next byte from the client would be.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    /// The first of the connection.
+    First(Instant),
+    /// The first of another request; counted from when the connection was seen idle.
+    Idle(Instant),
+    /// Part of a head that began then.
+    Head(Instant),
+    /// Whatever: a request is being answered, and whoever reads its body has its own deadline.
+    Busy,
+}
+
+/// hyper's half of a connection.
+pub(crate) struct ClientIo<T>(Arc<Mutex<Connection<T>>>);
+
+impl<T> ClientIo<T> {
+    fn lock(&self) -> MutexGuard<'_, Connection<T>> {
+        // Nothing panics while it holds the lock; if it did, the bytes would still be right.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut connection = self.lock();
+        let before = buf.filled().len();
+        if connection.ahead.is_empty() {
+            if connection.is_eof {
+                return Poll::Ready(Ok(()));
+            }
+            std::task::ready!(Pin::new(&mut connection.io).poll_read(cx, buf))?;
+        } else {
+            let length = connection.ahead.len().min(buf.remaining());
+            buf.put_slice(connection.ahead.get(..length).unwrap_or_default());
+            connection.ahead.drain(..length);
+        }
+        if buf.filled().len() > before
+            && let Reading::First(_) | Reading::Idle(_) = connection.reading
+        {
+            connection.reading = Reading::Head(Instant::now());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> ClientIo<T> {
+    /// Writes, and notes whether the peer takes anything.
+    fn note<R>(&self, write: impl FnOnce(Pin<&mut T>) -> Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        let mut connection = self.lock();
+        let outcome = write(Pin::new(&mut connection.io));
+        if outcome.is_pending() {
+            connection.stalled_since.get_or_insert_with(Instant::now);
+        } else if connection.stalled_since.take().is_some() {
+            connection.resumed = Instant::now();
+        }
+        outcome
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.note(|io| io.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.note(|io| io.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.lock().io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.note(|io| io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.note(|io| io.poll_shutdown(cx))
+    }
+}
+
+/// Why a watch ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nothing came, or not enough, for too long.
+    Silent,
+    /// The client takes nothing of its answer.
+    Stalled,
+    /// The client left while it was being answered.
+    Gone,
+}
+
+/// The half that watches. It has to be polled after hyper whenever the task wakes.
+pub(crate) struct ClientWatch<T> {
+    connection: Arc<Mutex<Connection<T>>>,
+    clocks: ClientClocks,
+    activity: Activity,
+    /// How many requests had begun when it looked last: one can come and go in between.
+    begun: usize,
+    /// Armed for the next deadline or an earlier, outlived one: deadlines move on with every
+    /// request and write, and setting a timer each time would cost more than waking early.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T: AsyncRead + Unpin> ClientWatch<T> {
+    /// Is ready when the connection has to end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let (deadline, ended) = {
+            let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let begun = self.activity.begun();
+            let has_new = std::mem::replace(&mut self.begun, begun) != begun;
+            connection.update(self.activity.is_busy(), has_new);
+            if connection.is_gone(cx) {
+                return Poll::Ready(Ended::Gone);
+            }
+            match connection.deadline(&self.clocks) {
+                Some(deadline) => deadline,
+                None => return Poll::Pending,
+            }
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(ended);
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    /// Returns the stream itself, once hyper's half is gone.
+    pub(crate) fn into_inner(self) -> Option<T> {
+        let connection = Arc::into_inner(self.connection)?;
+        Some(connection.into_inner().unwrap_or_else(PoisonError::into_inner).io)
+    }
+}
+
+impl<T: AsyncRead + Unpin> Connection<T> {
+    /// Follows the connection from one request to the next.
+    fn update(&mut self, is_busy: bool, has_new: bool) {
+        self.reading = match self.reading {
+            _ if is_busy => Reading::Busy,
+            Reading::Busy => Reading::Idle(Instant::now()),
+            _ if has_new => Reading::Idle(Instant::now()),
+            same => same,
+        };
+    }
+
+    /// Tells whether the client has left in the middle of a request.
+    ///
+    /// hyper looks for that only while nothing is left to parse: one byte behind the request, such
+    /// as the line end that old clients add, and it would work on for nobody.
+    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        while matches!(self.reading, Reading::Busy) && !self.is_eof && self.ahead.len() < READ_AHEAD {
+            let mut bytes = [0; 1024];
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => self.ahead.extend_from_slice(buf.filled()),
+                Poll::Ready(_) => self.is_eof = true,
+            }
+        }
+        self.is_eof && matches!(self.reading, Reading::Busy)
+    }
+
+    /// Returns when the connection has to end if nothing happens, and why.
+    fn deadline(&self, clocks: &ClientClocks) -> Option<(Instant, Ended)> {
+        if let Some(since) = self.stalled_since {
+            // What is still to be written belongs to an answer, even if its body is dropped.
+            return clocks.write.map(|limit| (since + limit, Ended::Stalled));
+        }
+        match self.reading {
+            Reading::First(since) | Reading::Head(since) => Some((since + clocks.header, Ended::Silent)),
+            Reading::Idle(since) => Some((since.max(self.resumed) + clocks.idle, Ended::Silent)),
+            Reading::Busy => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Each clock of a connection, on a paused clock and an in-memory peer.
+
+use std::future::poll_fn;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+
+const CLOCKS: ClientClocks = ClientClocks {
+    header: Duration::from_secs(10),
+    idle: Duration::from_secs(75),
+    write: Some(Duration::from_secs(60)),
+};
+
+type Halves = (ClientIo<DuplexStream>, ClientWatch<DuplexStream>);
+
+fn connect(buffer: usize) -> (DuplexStream, Halves, Activity) {
+    let (peer, ours) = duplex(buffer);
+    let activity = Activity::default();
+    (peer, watched(ours, CLOCKS, activity.clone()), activity)
+}
+
+/// Waits for the watch, and returns what it says and after how many seconds.
+async fn ended(watch: &mut ClientWatch<DuplexStream>) -> (Ended, u64) {
+    let started = Instant::now();
+    let ended = poll_fn(|cx| watch.poll(cx)).await;
+    (ended, started.elapsed().as_secs())
+}
+
+/// Tells that the watch sees nothing wrong for a long time.
+async fn is_content(watch: &mut ClientWatch<DuplexStream>) -> bool {
+    tokio::time::timeout(Duration::from_secs(1000), ended(watch)).await.is_err()
+}
+
+// Spec: security S-9.
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed() {
+    let (_peer, (_io, mut watch), _) = connect(64);
+    assert_eq!(ended(&mut watch).await, (Ended::Silent, 10));
+}
+
+// Spec: security S-9.
+#[tokio::test(start_paused = true)]
+async fn a_head_must_be_whole_in_time_however_it_drips() {
+    let (mut peer, (mut io, mut watch), _) = connect(64);
+    let drip = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            peer.write_all(b"x").await.unwrap();
+            io.read_exact(&mut [0; 1]).await.unwrap();
+        }
+    };
+    // The first byte comes after 4 s and starts the 10 s of the head.
+    let outcome = tokio::select! { outcome = ended(&mut watch) => Some(outcome), () = drip => None };
+    assert_eq!(outcome, Some((Ended::Silent, 14)));
+}
+
+// Spec: security S-9.
+#[tokio::test(start_paused = true)]
+async fn between_requests_the_idle_limit_counts() {
+    let (mut peer, (mut io, mut watch), activity) = connect(64);
+    peer.write_all(b"GET").await.unwrap();
+    io.read_exact(&mut [0; 3]).await.unwrap();
+    let busy = activity.busy();
+    assert!(is_content(&mut watch).await, "while a request is being answered nothing is overdue");
+    drop(busy);
+    assert_eq!(ended(&mut watch).await, (Ended::Silent, 75));
+}
+
+// Spec: security S-9.
+#[tokio::test(start_paused = true)]
+async fn the_next_head_has_its_own_time() {
+    let (mut peer, (mut io, mut watch), activity) = connect(64);
+    peer.write_all(b"a").await.unwrap();
+    io.read_exact(&mut [0; 1]).await.unwrap();
+    let busy = activity.busy();
+    assert!(is_content(&mut watch).await);
+    drop(busy);
+    let next = async {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        peer.write_all(b"b").await.unwrap();
+        io.read_exact(&mut [0; 1]).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let outcome = tokio::select! { outcome = ended(&mut watch) => Some(outcome), () = next => None };
+    assert_eq!(outcome, Some((Ended::Silent, 60)));
+}
+
+// Spec: security S-10.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let (_peer, (mut io, mut watch), activity) = connect(4);
+    let _busy = activity.busy();
+    let write = async {
+        io.write_all(b"full").await.unwrap();
+        io.write_all(b"more").await.unwrap();
+    };
+    let outcome = tokio::select! { biased; () = write => None, outcome = ended(&mut watch) => Some(outcome) };
+    assert_eq!(outcome, Some((Ended::Stalled, 60)));
+}
+
+// Spec: security S-10.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_is_not_idle_before_the_last_byte() {
+    let (mut peer, (mut io, mut watch), activity) = connect(4);
+    // hyper drops the body once it has buffered the rest of it: that is no idle connection yet.
+    drop(activity.busy());
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            peer.read_u8().await.unwrap();
+        }
+    });
+    let write = io.write_all(b"0123456789");
+    let outcome = tokio::select! { biased; _ = write => None, outcome = ended(&mut watch) => Some(outcome) };
+    assert_eq!(outcome, None);
+    // From then on it idles like any other.
+    assert_eq!(ended(&mut watch).await, (Ended::Silent, 75));
+}
+
+// Spec: api A-31.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_seen_behind_bytes_that_nobody_reads() {
+    for surplus in [&b""[..], b"\r\n", b"GET / HTTP/1.1\r\n\r\n"] {
+        let (mut peer, (mut io, mut watch), activity) = connect(64);
+        let busy = activity.busy();
+        peer.write_all(surplus).await.unwrap();
+        assert!(is_content(&mut watch).await);
+        // What was read ahead is still there for whoever reads on.
+        let mut read = vec![0; surplus.len()];
+        io.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, surplus);
+        drop(peer);
+        assert_eq!(ended(&mut watch).await, (Ended::Gone, 0));
+        drop(busy);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_much_is_read_ahead() {
+    let (mut peer, (_io, mut watch), activity) = connect(4 * READ_AHEAD);
+    let _busy = activity.busy();
+    peer.write_all(&vec![b'x'; 4 * READ_AHEAD]).await.unwrap();
+    assert!(is_content(&mut watch).await);
+    assert!(watch.connection.lock().unwrap().ahead.len() <= READ_AHEAD + 1024);
+}

@@ -1,0 +1,83 @@
+//! The account of one request, settled exactly once: when its answer ends, breaks or is dropped.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use gate_usage::{EndReason, RecordSink, RequestRecord};
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::error::ErrorCode;
+use crate::request_id::RequestId;
+
+/// The longest part of a path that is kept, in bytes.
+const MAX_PATH: usize = 1024;
+
+/// Where records go.
+pub(crate) type Sinks = Arc<[Box<dyn RecordSink>]>;
+
+/// One request from its head to the last byte of its answer.
+///
+/// It is dropped with whatever holds it (the handler while it waits, the body while it streams),
+/// and hyper drops those when the client leaves. So `Drop` is the one place that sees every end.
+pub(crate) struct Exchange {
+    pub(crate) record: RequestRecord,
+    pub(crate) id: RequestId,
+    started: Instant,
+    /// How it ended, once that is known; a drop before means that the client is gone.
+    end: Option<EndReason>,
+    sinks: Sinks,
+}
+
+impl Exchange {
+    /// Opens the account of a request.
+    pub(crate) fn begin(method: &Method, path: &str, sinks: Sinks) -> Box<Self> {
+        let started_at = SystemTime::now();
+        let id = RequestId::new(started_at);
+        // Records wait in queues; a path may be as long as a head.
+        let end = path.floor_char_boundary(MAX_PATH);
+        let path = path.get(..end).unwrap_or_default();
+        let record = RequestRecord::new(id.to_shared(), method.clone(), path.into(), started_at);
+        Box::new(Self { record, id, started: Instant::now(), end: None, sinks })
+    }
+
+    /// Returns the time since the request's head was read.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Notes the status that the client gets.
+    pub(crate) fn set_status(&mut self, status: StatusCode) {
+        self.record.status = Some(status.as_u16());
+    }
+
+    /// Notes that the answer is an error of the gateway.
+    pub(crate) fn fail(&mut self, code: ErrorCode) {
+        self.record.error_code = Some(code.as_str());
+    }
+
+    /// Notes how the answer ends. The first word counts: what follows is its consequence.
+    pub(crate) fn end(&mut self, reason: EndReason) {
+        self.end.get_or_insert(reason);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.record.end = self.end.unwrap_or(EndReason::ClientGone);
+        self.record.duration = self.started.elapsed();
+        for sink in self.sinks.iter() {
+            sink.record(&self.record);
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("record", &self.record)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

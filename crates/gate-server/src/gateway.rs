@@ -1,0 +1,285 @@
+//! The gateway as a value: one request in, one answer out, and never an error in between.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use gate_config::GateConfig;
+use gate_model_ref::ProviderKind;
+use gate_upstream::{Dialer, EndpointError, UpstreamClient};
+use gate_usage::{EndReason, RecordSink};
+use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::request::Parts;
+use http::{HeaderName, Method, Request, Response};
+use http_body::Body;
+use hyper::service::Service;
+
+use crate::answer::{self, Answer};
+use crate::auth::ClientCredentials;
+use crate::body::GateBody;
+use crate::client_io::ClientClocks;
+use crate::error::{ApiError, ErrorCode};
+use crate::exchange::{Exchange, Sinks};
+use crate::hops::Instance;
+use crate::route::Route;
+use crate::shutdown::{InFlight, Shutdown};
+use crate::snapshot::Snapshot;
+use crate::{edge, forward, own, receive};
+
+/// The header by which clients of Anthropic can be told from those of OpenAI.
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// What is read of a body that nobody wants, so that its sender gets to read the answer.
+const DRAIN_BYTES: usize = 256 * 1024;
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+
+/// An LLM gateway: routes each request by the model that its body names.
+///
+/// A clone is the same gateway. It is a hyper service; [`serve`](crate::serve) runs it on a
+/// listener, and [`Gateway::handle`] answers single requests inside any other server.
+#[derive(Clone)]
+pub struct Gateway(Arc<Shared>);
+
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    upstream: UpstreamClient,
+    sinks: Sinks,
+    instance: Instance,
+    shutdown: Arc<Shutdown>,
+}
+
+/// Collects what a [`Gateway`] is made of.
+pub struct GatewayBuilder {
+    config: GateConfig,
+    dialer: Dialer,
+    sinks: Vec<Box<dyn RecordSink>>,
+}
+
+impl GatewayBuilder {
+    /// Adds a receiver of records: it gets one for each request, on the request's own thread, so
+    /// it must not block.
+    #[must_use]
+    pub fn sink(mut self, sink: impl RecordSink + 'static) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
+    /// Sets how connections to providers are made.
+    #[must_use]
+    pub fn dialer(mut self, dialer: Dialer) -> Self {
+        self.dialer = dialer;
+        self
+    }
+
+    /// Makes the gateway.
+    ///
+    /// # Errors
+    /// A provider's settings make no endpoint, such as a CA file that cannot be read.
+    pub fn build(self) -> Result<Gateway, EndpointError> {
+        let upstream = UpstreamClient::new(self.dialer);
+        Ok(Gateway(Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(Snapshot::try_new(self.config, &upstream)?),
+            upstream,
+            sinks: self.sinks.into(),
+            instance: Instance::random(),
+            shutdown: Arc::default(),
+        })))
+    }
+}
+
+impl Gateway {
+    /// Starts a gateway of a configuration, with connections made by the system and no sink.
+    pub fn builder(config: GateConfig) -> GatewayBuilder {
+        GatewayBuilder { config, dialer: Dialer::System, sinks: Vec::new() }
+    }
+
+    /// Answers one request. It never fails: whatever goes wrong becomes an answer in the dialect
+    /// of the route.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request at its provider; the record says that the client
+    /// left.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<GateBody>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let mut body = pin!(body);
+        let mut exchange = Exchange::begin(&parts.method, parts.uri.path(), Arc::clone(&self.0.sinks));
+        let in_flight = self.0.shutdown.enter();
+        let has_version = parts.headers.contains_key(&ANTHROPIC_VERSION);
+        let expects = parts.headers.contains_key(EXPECT);
+        match self.answer(&mut parts, body.as_mut(), has_version, &in_flight, &mut exchange).await {
+            Ok(answer) => answer.into_response(in_flight, exchange),
+            Err(error) => {
+                // Reading on would ask a client that waits for permission to send its body.
+                let is_read =
+                    body.is_end_stream() || (!expects && receive::drain(body, DRAIN_BYTES, DRAIN_TIME).await);
+                let dialect = dialect_of(parts.uri.path(), has_version);
+                let mut response = refuse(&error, dialect, exchange);
+                if !is_read {
+                    // What follows on this connection could be the rest of a body.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
+        }
+    }
+
+    /// The inner function of [`handle`](Self::handle), which may use `?`.
+    async fn answer<B>(
+        &self,
+        parts: &mut Parts,
+        body: Pin<&mut B>,
+        has_version: bool,
+        in_flight: &InFlight,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, ApiError>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let snapshot = self.snapshot();
+        let host = edge::check(parts)?;
+        let uri = parts.uri.clone();
+        let route = Route::parse(&parts.method, uri.path(), has_version);
+        // A wrong method outranks a wrong host, which outranks two keys, which outrank a wrong path.
+        let route = match route {
+            Err(error) if error.code == ErrorCode::MethodNotAllowed => return Err(error),
+            route => route,
+        };
+        snapshot.host_guard.check(host)?;
+        edge::check_rest(parts, &snapshot.host_guard)?;
+        let credentials = ClientCredentials::parse(&parts.headers)?;
+        match route? {
+            Route::Own(own) => own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)),
+            Route::Forward(route) => {
+                forward::forward(self, &snapshot, (parts, body), (route, credentials), in_flight, exchange)
+                    .await
+            }
+        }
+    }
+
+    /// Replaces the configuration. Requests in flight end with the one they began with, and
+    /// connections to providers are kept. The address and `max_connections` belong to whoever
+    /// serves, and stay as they were when that began.
+    ///
+    /// # Errors
+    /// As [`GatewayBuilder::build`]; the old configuration stays.
+    pub fn reload(&self, config: GateConfig) -> Result<(), EndpointError> {
+        self.0.snapshot.store(Arc::new(Snapshot::try_new(config, &self.0.upstream)?));
+        Ok(())
+    }
+
+    /// Makes `/ready` answer 503 from now on.
+    pub fn start_draining(&self) {
+        self.0.shutdown.start_draining();
+    }
+
+    /// Tells whether the gateway is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.0.shutdown.is_draining()
+    }
+
+    /// Returns how many requests are being answered, streams included.
+    pub fn in_flight(&self) -> usize {
+        self.0.shutdown.in_flight()
+    }
+
+    /// Ends every running answer: a stream with an error event, anything else uncleanly.
+    pub fn end_answers(&self) {
+        self.0.shutdown.end_answers();
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.snapshot.load_full()
+    }
+
+    pub(crate) fn upstream(&self) -> &UpstreamClient {
+        &self.0.upstream
+    }
+
+    pub(crate) fn instance(&self) -> &Instance {
+        &self.0.instance
+    }
+
+    pub(crate) fn max_connections(&self) -> usize {
+        self.0.snapshot.load().server.limits.max_connections
+    }
+
+    pub(crate) fn client_clocks(&self) -> ClientClocks {
+        ClientClocks::new(&self.0.snapshot.load().server)
+    }
+
+    pub(crate) fn drain_limit(&self) -> Duration {
+        self.0.snapshot.load().server.timeouts.drain
+    }
+
+    pub(crate) fn drain_delay(&self) -> Duration {
+        self.0.snapshot.load().server.timeouts.drain_delay
+    }
+
+    /// Closes connections to providers that were idle for too long.
+    pub(crate) fn sweep(&self) {
+        self.0.upstream.sweep();
+    }
+}
+
+/// Renders an error and settles its account.
+fn refuse(error: &ApiError, dialect: ProviderKind, mut exchange: Box<Exchange>) -> Response<GateBody> {
+    if let Some(detail) = &error.detail {
+        log::warn!("{}: {}: {detail}", exchange.id.as_str(), error.code.as_str());
+    }
+    let mut response = error.render(dialect, &exchange.id);
+    answer::mark(response.headers_mut(), &exchange, None);
+    exchange.set_status(response.status());
+    exchange.fail(error.code);
+    exchange.end(EndReason::GatewayError);
+    response.body_mut().settle(exchange);
+    response
+}
+
+/// Returns the shape of lists that a request's sender reads.
+fn list_dialect(has_version: bool) -> ProviderKind {
+    if has_version { ProviderKind::Anthropic } else { ProviderKind::OpenAi }
+}
+
+/// Returns the dialect in which a request's sender reads errors. The path decides where it can,
+/// the version header of Anthropic's clients elsewhere.
+fn dialect_of(path: &str, has_version: bool) -> ProviderKind {
+    if let Ok(Route::Forward(route)) = Route::parse(&Method::POST, path, has_version) {
+        return route.kind;
+    }
+    let first = path.split('/').nth(1).unwrap_or_default();
+    ProviderKind::from_segment(first).unwrap_or(list_dialect(has_version))
+}
+
+impl<B> Service<Request<B>> for Gateway
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<GateBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        let gateway = self.clone();
+        // One box a request: the future is larger than hyper likes to move.
+        Box::pin(async move { Ok(gateway.handle(request).await) })
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for GatewayBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

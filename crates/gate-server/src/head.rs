@@ -1,0 +1,303 @@
+//! The head of a JSON request: the few members that decide where it goes, found without building
+//! a value of it. Nested members of the same names are not looked at.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use gate_upstream::RequestBody;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::error::{ApiError, ErrorCode};
+
+/// What a JSON request says about itself, borrowed from its body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RequestHead<'b> {
+    /// The top-level `model`, if there is one.
+    pub(crate) model: Option<ModelMember<'b>>,
+    /// Whether a `prompt` stands beside it: a stored prompt can bring its own model.
+    pub(crate) has_prompt: bool,
+    /// Whether a `Model` in other letters is there.
+    has_model_twin: bool,
+    /// The first byte behind the opening brace, and whether the object is empty.
+    opening: Opening,
+}
+
+/// The value of the top-level `model`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ModelMember<'b> {
+    /// The name, with escapes resolved.
+    pub(crate) name: Cow<'b, str>,
+    /// Where the value stands in the body, quotes included.
+    span: Range<usize>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Opening {
+    after_brace: usize,
+    is_empty: bool,
+}
+
+impl<'b> RequestHead<'b> {
+    /// Reads a body in one pass that checks all of its syntax.
+    ///
+    /// Strings and numbers that are skipped are passed on as they are, whatever they hold.
+    ///
+    /// # Errors
+    /// 400 for a body that is not one JSON object in UTF-8, for a routing member that stands in it
+    /// twice (readers differ in which one they take), for one of the wrong type, and for a `Model`
+    /// beside `model` (readers that ignore case would take either).
+    pub(crate) fn parse(body: &'b [u8]) -> Result<Self, ApiError> {
+        let text = decode(body)?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let members = json
+            .deserialize_map(MembersVisitor)
+            .and_then(|members| json.end().map(|()| members))
+            .map_err(|error| invalid_json(&error))?;
+        if let Some(name) = members.duplicate {
+            return Err(duplicate(name));
+        }
+        check_stream(members.stream)?;
+        let model = members.model.map(|raw| ModelMember::parse(raw, text)).transpose()?;
+        // The map was read, so its brace is the first byte that is not white space.
+        let after_brace = text.find('{').map_or(0, |at| at + 1);
+        let opening = Opening { after_brace, is_empty: members.is_empty };
+        let Members { has_prompt, has_model_twin, .. } = members;
+        Ok(Self { model, has_prompt, has_model_twin, opening })
+    }
+
+    /// Checks that a model can be put into a body that names none.
+    ///
+    /// # Errors
+    /// 400 where a `Model` is there: readers that ignore case would take it instead.
+    pub(crate) fn require_no_twin(&self) -> Result<(), ApiError> {
+        if self.has_model_twin && self.model.is_none() { Err(duplicate("model")) } else { Ok(()) }
+    }
+
+    /// Returns the body to send so that it names `upstream_model`: the whole body where it does so
+    /// already, else three slices around the one value that differs. Nothing is copied.
+    pub(crate) fn splice(&self, body: &Bytes, upstream_model: &str) -> RequestBody {
+        match &self.model {
+            Some(member) if member.name == upstream_model => RequestBody::whole(body.clone()),
+            Some(member) => RequestBody::spliced([
+                body.slice(..member.span.start),
+                quoted(upstream_model).into(),
+                body.slice(member.span.end..),
+            ]),
+            None => {
+                let separator = if self.opening.is_empty { "" } else { "," };
+                let member = format!("\"model\":{}{separator}", quoted(upstream_model));
+                RequestBody::spliced([
+                    body.slice(..self.opening.after_brace),
+                    member.into(),
+                    body.slice(self.opening.after_brace..),
+                ])
+            }
+        }
+    }
+}
+
+impl<'b> ModelMember<'b> {
+    fn parse(raw: &'b RawValue, body: &str) -> Result<Self, ApiError> {
+        if !raw.get().starts_with('"') {
+            return Err(ApiError::new(
+                ErrorCode::BadRequest,
+                format!("`model` must be a string, not {}", type_of(raw.get())),
+            ));
+        }
+        let Name(name) = serde_json::from_str(raw.get()).map_err(|error| invalid_json(&error))?;
+        // The raw value is a slice of the body, so the difference of the addresses is its place.
+        let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
+        Ok(Self { name, span: start..start + raw.get().len() })
+    }
+}
+
+/// A string that is borrowed where it holds no escape.
+#[derive(serde::Deserialize)]
+struct Name<'b>(#[serde(borrow)] Cow<'b, str>);
+
+/// Returns `name` as a JSON string.
+fn quoted(name: &str) -> String {
+    // Text always serializes.
+    serde_json::to_string(name).unwrap_or_default()
+}
+
+/// Returns the body as text.
+fn decode(body: &[u8]) -> Result<&str, ApiError> {
+    let fail = |message| Err(ApiError::new(ErrorCode::InvalidJson, message));
+    if body.starts_with(b"\xef\xbb\xbf") {
+        return fail("the body starts with a byte order mark; send JSON in UTF-8 without one");
+    }
+    let Ok(text) = std::str::from_utf8(body) else {
+        return fail("the body is not UTF-8; send JSON in UTF-8");
+    };
+    match text.trim_ascii_start().bytes().next() {
+        Some(b'{') => Ok(text),
+        None => fail("the body is empty; send a JSON object"),
+        Some(_) => fail("the body is not a JSON object: it must start with `{`"),
+    }
+}
+
+/// Refuses a `stream` that one reader may take for true and another for false.
+fn check_stream(stream: Option<&RawValue>) -> Result<(), ApiError> {
+    match stream.map(RawValue::get) {
+        None | Some("true" | "false" | "null") => Ok(()),
+        Some(other) => Err(ApiError::new(
+            ErrorCode::BadRequest,
+            format!("`stream` must be true or false, not {}", type_of(other)),
+        )),
+    }
+}
+
+fn duplicate(name: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::DuplicateKey,
+        format!("`{name}` stands in the body more than once (in any case of letters); send it once"),
+    )
+}
+
+fn invalid_json(error: &serde_json::Error) -> ApiError {
+    ApiError::new(ErrorCode::InvalidJson, format!("the body is not valid JSON: {error}"))
+}
+
+/// Names the type of a JSON value by its first byte.
+fn type_of(raw: &str) -> &'static str {
+    match raw.bytes().next() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// The members of the top-level object that matter here.
+#[derive(Default)]
+struct Members<'b> {
+    model: Option<&'b RawValue>,
+    stream: Option<&'b RawValue>,
+    has_prompt: bool,
+    has_model_twin: bool,
+    is_empty: bool,
+    duplicate: Option<&'static str>,
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Members { is_empty: true, ..Members::default() };
+        let mut seen = SeenKeys::default();
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            members.is_empty = false;
+            members.duplicate = members.duplicate.or(seen.add(key));
+            match key {
+                Key::Model => members.model = Some(map.next_value()?),
+                Key::Stream => members.stream = Some(map.next_value()?),
+                Key::Prompt => {
+                    // `null` is how some clients leave a member out.
+                    members.has_prompt |= map.next_value::<&RawValue>()?.get() != "null";
+                }
+                Key::ModelTwin => {
+                    members.has_model_twin = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Key::MaxTokens(_) | Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// Which of the keys that must be unique were seen.
+#[derive(Default)]
+struct SeenKeys {
+    model: bool,
+    model_twin: bool,
+    stream: bool,
+    max_tokens: [bool; MAX_TOKENS_KEYS.len()],
+}
+
+impl SeenKeys {
+    /// Notes a key and returns its name if that makes it ambiguous. A `Model` alone is just an
+    /// unknown member; beside `model` it is a trap.
+    fn add(&mut self, key: Key) -> Option<&'static str> {
+        let (was_seen, name) = match key {
+            Key::Model => (std::mem::replace(&mut self.model, true) || self.model_twin, "model"),
+            Key::ModelTwin => {
+                self.model_twin = true;
+                (self.model, "model")
+            }
+            Key::Stream => (std::mem::replace(&mut self.stream, true), "stream"),
+            Key::MaxTokens(at) => {
+                let seen = self.max_tokens.get_mut(at)?;
+                (std::mem::replace(seen, true), *MAX_TOKENS_KEYS.get(at)?)
+            }
+            Key::Prompt | Key::Other => return None,
+        };
+        was_seen.then_some(name)
+    }
+}
+
+/// The members that bound an answer's length: two different values could be billed differently.
+const MAX_TOKENS_KEYS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+
+#[derive(Clone, Copy)]
+enum Key {
+    Model,
+    /// `model` in other letters, such as `Model`.
+    ModelTwin,
+    Stream,
+    Prompt,
+    /// One of [`MAX_TOKENS_KEYS`].
+    MaxTokens(usize),
+    Other,
+}
+
+/// Reads a key with its escapes resolved (`"mod\u0065l"` is `model`) and without keeping it.
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        // As bytes, since a key may hold half of a surrogate pair, which is no text: it is not ours
+        // to refuse.
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
+        Ok(match key {
+            b"model" => Key::Model,
+            b"stream" => Key::Stream,
+            b"prompt" => Key::Prompt,
+            _ if key.eq_ignore_ascii_case(b"model") => Key::ModelTwin,
+            _ => {
+                let position = MAX_TOKENS_KEYS.iter().position(|name| name.as_bytes() == key);
+                position.map_or(Key::Other, Key::MaxTokens)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

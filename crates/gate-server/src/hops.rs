@@ -1,0 +1,89 @@
+//! Ends a request that comes back: each gateway that a request passes adds itself to a header.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::error::{ApiError, ErrorCode};
+
+/// The header that lists the gateways passed, nearest last.
+const HOPS: HeaderName = HeaderName::from_static("x-gateway-hops");
+/// More gateways in a row than any sensible set-up has.
+const MAX_HOPS: usize = 8;
+
+/// This gateway's name in the header: random, so that no two running gateways share one.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance(String);
+
+impl Instance {
+    pub(crate) fn random() -> Self {
+        Self(format!("{:016x}", fastrand::u64(..)))
+    }
+}
+
+/// The gateways that a request has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Hops(Vec<String>);
+
+impl Hops {
+    /// Reads the header of a request.
+    ///
+    /// # Errors
+    /// 400 if it is not text.
+    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let mut hops = Vec::new();
+        for value in headers.get_all(&HOPS) {
+            let text = value
+                .to_str()
+                .map_err(|_| ApiError::new(ErrorCode::BadRequest, "`x-gateway-hops` is not readable text"))?;
+            hops.extend(text.split(',').map(|hop| hop.trim().to_owned()).filter(|hop| !hop.is_empty()));
+        }
+        Ok(Self(hops))
+    }
+
+    /// Adds this gateway.
+    ///
+    /// # Errors
+    /// 508 if it is among them already, or if there are too many.
+    pub(crate) fn pass(mut self, instance: &Instance) -> Result<Self, ApiError> {
+        if self.0.contains(&instance.0) || self.0.len() >= MAX_HOPS {
+            return Err(ApiError::new(
+                ErrorCode::LoopDetected,
+                "the request came back to this gateway: an `api_base` on its way points at the gateway itself",
+            ));
+        }
+        self.0.push(instance.0.clone());
+        Ok(self)
+    }
+
+    /// Writes the header of the request that goes on.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        if let Ok(value) = HeaderValue::try_from(self.0.join(",")) {
+            headers.insert(HOPS, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(hops: &str) -> HeaderMap {
+        HeaderMap::from_iter([(HOPS, HeaderValue::from_str(hops).unwrap())])
+    }
+
+    #[test]
+    fn a_gateway_adds_itself_behind_those_before() {
+        let mut sent = HeaderMap::new();
+        let instance = Instance("me".to_owned());
+        Hops::parse(&headers("a, b")).unwrap().pass(&instance).unwrap().write(&mut sent);
+        assert_eq!(sent.get(HOPS).unwrap(), "a,b,me");
+    }
+
+    #[test]
+    fn a_request_that_comes_back_is_ended() {
+        let instance = Instance("me".to_owned());
+        for hops in ["me", "a,me", "a,me,b", "1,2,3,4,5,6,7,8"] {
+            let error = Hops::parse(&headers(hops)).unwrap().pass(&instance).unwrap_err();
+            assert_eq!(error.code, ErrorCode::LoopDetected, "{hops}");
+        }
+    }
+}

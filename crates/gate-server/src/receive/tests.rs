@@ -1,0 +1,131 @@
+//! Limits of bytes and time, on a paused clock.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use http::HeaderValue;
+use http_body::Frame;
+use tokio::time::Sleep;
+
+use super::*;
+
+/// A body that yields pieces, each after a wait; without an end it stalls.
+struct Script {
+    steps: VecDeque<(Duration, Frame<Bytes>)>,
+    ends: bool,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Script {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(&(wait, _)) = self.steps.front() else {
+            return if self.ends { Poll::Ready(None) } else { Poll::Pending };
+        };
+        let sleep = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        std::task::ready!(sleep.as_mut().poll(cx));
+        self.waiting = None;
+        Poll::Ready(self.steps.pop_front().map(|(_, frame)| Ok(frame)))
+    }
+}
+
+fn script(pieces: &[(u64, &'static str)], ends: bool) -> Script {
+    let steps = pieces
+        .iter()
+        .map(|&(seconds, data)| {
+            (Duration::from_secs(seconds), Frame::data(Bytes::from_static(data.as_bytes())))
+        })
+        .collect();
+    Script { steps, ends, waiting: None }
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_request_bytes: 10,
+        max_request_duration: Duration::from_secs(100),
+        max_connections: 1,
+        header_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        body_idle_timeout: Duration::from_secs(30),
+    }
+}
+
+async fn run(body: Script, length: Option<&'static str>) -> Result<String, (ErrorCode, u64)> {
+    let started = Instant::now();
+    let mut headers = HeaderMap::new();
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static(length));
+    }
+    let mut body = std::pin::pin!(body);
+    match receive(body.as_mut(), &headers, &limits()).await {
+        Ok(bytes) => Ok(String::from_utf8(bytes.to_vec()).unwrap()),
+        Err(error) => {
+            assert!(error.close, "{error:?}");
+            Err((error.code, started.elapsed().as_secs()))
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_become_one_body() {
+    for (pieces, expected) in [
+        (&[][..], ""),
+        (&[(0, "ab")], "ab"),
+        (&[(0, "ab"), (1, "cd")], "abcd"),
+        (&[(0, "a"), (0, "b"), (29, "c")], "abc"),
+    ] {
+        assert_eq!(run(script(pieces, true), None).await, Ok(expected.to_owned()));
+    }
+}
+
+// Spec: security S-15.
+#[tokio::test(start_paused = true)]
+async fn trailers_are_dropped() {
+    let mut body = script(&[(0, "ab")], true);
+    let trailers =
+        HeaderMap::from_iter([(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer x"))]);
+    body.steps.push_back((Duration::ZERO, Frame::trailers(trailers)));
+    assert_eq!(run(body, None).await, Ok("ab".to_owned()));
+}
+
+// Spec: security S-8; api A-10.
+#[tokio::test(start_paused = true)]
+async fn a_body_over_the_limit_is_refused() {
+    assert_eq!(run(script(&[(0, "0123456789")], true), Some("10")).await, Ok("0123456789".to_owned()));
+    // A declared length is enough: nothing is read, so a body that never comes does not matter.
+    assert_eq!(run(script(&[], false), Some("11")).await, Err((ErrorCode::RequestTooLarge, 0)));
+    let whole = script(&[(0, "0123456789a")], true);
+    assert_eq!(run(whole, None).await, Err((ErrorCode::RequestTooLarge, 0)));
+    let split = script(&[(0, "01234"), (0, "56789"), (0, "a")], false);
+    assert_eq!(run(split, None).await, Err((ErrorCode::RequestTooLarge, 0)));
+}
+
+// Spec: security S-8; api A-10.
+#[tokio::test(start_paused = true)]
+async fn a_body_must_arrive_in_time() {
+    assert_eq!(run(script(&[(0, "a")], false), None).await, Err((ErrorCode::RequestTimeout, 30)));
+    let drip = script(&[(20, "a"), (20, "b"), (20, "c"), (20, "d"), (20, "e"), (20, "f")], true);
+    assert_eq!(run(drip, None).await, Err((ErrorCode::RequestTimeout, 100)));
+}
+
+// Spec: security S-14.
+#[tokio::test(start_paused = true)]
+async fn draining_has_both_bounds() {
+    let started = Instant::now();
+    let mut endless = std::pin::pin!(script(&[(0, "a")], false));
+    assert!(!drain(endless.as_mut(), 100, Duration::from_secs(5)).await);
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+
+    let mut long = std::pin::pin!(script(&[(0, "aaaa"), (0, "aaaa"), (0, "aaaa")], true));
+    assert!(!drain(long.as_mut(), 6, Duration::from_secs(5)).await);
+    assert_eq!(long.steps.len(), 1, "reading stops once the bound is passed");
+
+    let mut short = std::pin::pin!(script(&[(0, "aaaa")], true));
+    assert!(drain(short.as_mut(), 6, Duration::from_secs(5)).await);
+}

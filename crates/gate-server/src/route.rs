@@ -1,0 +1,323 @@
+//! What a method and a path mean. Pure: it looks at nothing but its arguments.
+
+use gate_model_ref::ProviderKind;
+use http::Method;
+
+use crate::error::{ApiError, ErrorCode};
+
+/// The meaning of a request's method and path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route<'p> {
+    /// The gateway answers by itself.
+    Own(Own<'p>),
+    /// A provider answers.
+    Forward(Forward<'p>),
+}
+
+/// An endpoint of the gateway's own; all of them answer GET and HEAD only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own<'p> {
+    /// `/` and `/api/hello`: clients look whether somebody is there.
+    Probe,
+    /// `/health`
+    Health,
+    /// `/ready`
+    Ready,
+    /// `/health/providers`
+    ProviderHealth,
+    /// `…/v1/models`
+    Models(Pin<'p>),
+    /// `…/v1/models/{id}`; the id is still percent-encoded.
+    Model(Pin<'p>, &'p str),
+    /// `/v1/providers`
+    Providers,
+}
+
+/// What the path says about the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pin<'p> {
+    /// Nothing: `/v1/…`
+    None,
+    /// The kind: `/openai/v1/…`
+    Kind(ProviderKind),
+    /// The provider: `/openai/azure/v1/…` names `azure` below the kind, segments joined by `/`.
+    Provider(ProviderKind, &'p str),
+}
+
+/// A request for a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forward<'p> {
+    /// What the path pins.
+    pub(crate) pin: Pin<'p>,
+    /// The kind whose API this is.
+    pub(crate) kind: ProviderKind,
+    /// The path below `/v1`, with its leading slash, exactly as it came.
+    pub(crate) tail: &'p str,
+    /// The operation.
+    pub(crate) operation: Operation,
+}
+
+impl Forward<'_> {
+    /// Tells whether the vendor's API answers a WebSocket upgrade on this path.
+    pub(crate) fn can_upgrade(&self) -> bool {
+        matches!(self.tail, "/responses" | "/realtime" | "/realtime/translations" | "/live/sessions")
+    }
+}
+
+/// An operation of the vendors' APIs, as far as the gateway treats it differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// `/chat/completions`
+    ChatCompletions,
+    /// `/completions`
+    Completions,
+    /// `/responses`
+    Responses,
+    /// `/embeddings`
+    Embeddings,
+    /// `/messages`
+    Messages,
+    /// `/messages/count_tokens`
+    CountTokens,
+    /// Any other POST whose JSON body may name a model.
+    OtherJson,
+    /// A POST whose form or JSON body may name a model.
+    Form,
+    /// Everything else: no model is looked for.
+    Opaque,
+}
+
+impl Operation {
+    /// Tells whether the body must be JSON.
+    pub(crate) const fn reads_json(self) -> bool {
+        !matches!(self, Self::Opaque)
+    }
+
+    /// Tells whether a request without a model is an error (or takes the default).
+    pub(crate) const fn needs_model(self) -> bool {
+        !matches!(self, Self::OtherJson | Self::Form | Self::Opaque)
+    }
+}
+
+/// Methods that the vendors' APIs use. Any other is refused before it reaches a provider.
+pub(crate) const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+
+impl<'p> Route<'p> {
+    /// Reads a method and a path; `has_anthropic_version` decides on paths that both vendors have.
+    ///
+    /// # Errors
+    /// 400 for a path that could be read in two ways, 404 for one that nothing answers, 405 for a
+    /// method that its path does not know.
+    pub(crate) fn parse(
+        method: &Method,
+        path: &'p str,
+        has_anthropic_version: bool,
+    ) -> Result<Self, ApiError> {
+        check_path(path)?;
+        let own = match path {
+            "/" | "/api/hello" => Some(Own::Probe),
+            "/health" => Some(Own::Health),
+            "/ready" => Some(Own::Ready),
+            "/health/providers" => Some(Own::ProviderHealth),
+            _ => None,
+        };
+        if let Some(own) = own {
+            return own.for_method(method);
+        }
+        let (pin, tail) = split_pin(path).ok_or_else(|| unknown_path(path))?;
+        match tail {
+            "/models" => return Own::Models(pin).for_method(method),
+            "/providers" if pin == Pin::None => return Own::Providers.for_method(method),
+            _ => {}
+        }
+        if let Some(id) = tail.strip_prefix("/models/")
+            && is_read(method)
+        {
+            return Ok(Self::Own(Own::Model(pin, id)));
+        }
+        // An id of a model may hold an encoded slash; nowhere else is one safe to pass on.
+        if !tail.starts_with("/models/") && contains_ignore_case(tail, "%2f") {
+            return Err(unsafe_path("an encoded slash"));
+        }
+        if tail == "/" || tail.is_empty() {
+            return Err(unknown_path(path));
+        }
+        let kind = match pin {
+            Pin::None => kind_of(tail, has_anthropic_version),
+            Pin::Kind(kind) | Pin::Provider(kind, _) => kind,
+        };
+        if let Some(meant) = nearly_an_operation(tail) {
+            let message =
+                format!("no such path: did you mean `/v1{meant}`? Paths are told apart to the letter");
+            return Err(ApiError::new(ErrorCode::NotFound, message));
+        }
+        let operation = operation_of(method, tail)?;
+        Ok(Self::Forward(Forward { pin, kind, tail, operation }))
+    }
+}
+
+impl<'p> Own<'p> {
+    fn for_method(self, method: &Method) -> Result<Route<'p>, ApiError> {
+        if is_read(method) { Ok(Route::Own(self)) } else { Err(ApiError::method_not_allowed("GET, HEAD")) }
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
+}
+
+/// Splits a path into what it pins and the part below `/v1`, with its leading slash.
+fn split_pin(path: &str) -> Option<(Pin<'_>, &str)> {
+    if let Some(tail) = below_v1(path) {
+        return Some((Pin::None, tail));
+    }
+    let (first, after) = path.strip_prefix('/')?.split_once('/')?;
+    let kind = ProviderKind::from_segment(first)?;
+    let after_with_slash = path.get(1 + first.len()..)?;
+    if after == "models" {
+        return Some((Pin::Kind(kind), after_with_slash));
+    }
+    if let Some(tail) = below_v1(after_with_slash) {
+        return Some((Pin::Kind(kind), tail));
+    }
+    // The first `/v1` ends the provider's path; a segment is never empty (`//` was refused).
+    let at = after_with_slash
+        .match_indices("/v1")
+        .map(|(at, _)| at)
+        .find(|at| matches!(after_with_slash.as_bytes().get(at + 3), None | Some(b'/')))?;
+    let tail = below_v1(after_with_slash.get(at..)?)?;
+    Some((Pin::Provider(kind, after_with_slash.get(1..at)?), tail))
+}
+
+/// Returns what follows one or more leading `/v1`: some clients send the prefix twice.
+fn below_v1(path: &str) -> Option<&str> {
+    let mut tail = path;
+    while let Some(rest) = tail.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        tail = rest;
+    }
+    (tail.len() < path.len()).then_some(tail)
+}
+
+/// Returns the kind whose API has the path.
+fn kind_of(tail: &str, has_anthropic_version: bool) -> ProviderKind {
+    let first = tail.strip_prefix('/').unwrap_or(tail);
+    let first = first.split('/').next().unwrap_or(first);
+    match first {
+        "messages" | "complete" => ProviderKind::Anthropic,
+        "chat" | "completions" | "responses" | "embeddings" | "moderations" | "images" | "audio"
+        | "realtime" => ProviderKind::OpenAi,
+        _ if has_anthropic_version => ProviderKind::Anthropic,
+        _ => ProviderKind::OpenAi,
+    }
+}
+
+/// Returns the operation that a path is but for a trailing slash or the case of letters. A provider
+/// may take it for the operation, and its model must not go unseen.
+fn nearly_an_operation(tail: &str) -> Option<String> {
+    let plain = tail.trim_end_matches('/').to_ascii_lowercase();
+    (plain != tail && operation_of(&Method::POST, &plain).is_ok_and(Operation::reads_json)).then_some(plain)
+}
+
+fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
+    let post_only = matches!(
+        tail,
+        "/completions"
+            | "/embeddings"
+            | "/messages"
+            | "/messages/count_tokens"
+            | "/complete"
+            | "/moderations"
+    );
+    match *method {
+        Method::POST => Ok(match tail {
+            "/chat/completions" => Operation::ChatCompletions,
+            "/completions" => Operation::Completions,
+            "/responses" => Operation::Responses,
+            "/embeddings" => Operation::Embeddings,
+            "/messages" => Operation::Messages,
+            "/messages/count_tokens" => Operation::CountTokens,
+            "/complete"
+            | "/moderations"
+            | "/decisions"
+            | "/responses/compact"
+            | "/responses/input_tokens"
+            | "/images/generations"
+            | "/audio/speech"
+            | "/fine_tuning/jobs"
+            | "/assistants"
+            | "/threads/runs" => Operation::OtherJson,
+            "/videos" => Operation::Form,
+            _ if tail.starts_with("/images/") || tail.starts_with("/audio/") => Operation::Form,
+            _ => Operation::Opaque,
+        }),
+        _ if post_only => Err(ApiError::method_not_allowed("POST")),
+        Method::GET | Method::HEAD | Method::PUT | Method::PATCH | Method::DELETE => Ok(Operation::Opaque),
+        _ => Err(ApiError::method_not_allowed(FORWARDED_METHODS)),
+    }
+}
+
+/// Refuses a path that two readers could read differently: it is passed on as it came, so
+/// whatever a provider might normalise must not be in it.
+fn check_path(path: &str) -> Result<(), ApiError> {
+    if !path.is_ascii() {
+        return Err(unsafe_path("a byte that is not ASCII"));
+    }
+    let has_dot_segment = path
+        .split('/')
+        .any(|segment| segment == "." || segment == ".." || contains_ignore_case(segment, "%2e"));
+    for (is_there, what) in [
+        (has_dot_segment, "a dot segment, plain or encoded"),
+        (encodes_unreserved(path), "an encoded letter or digit"),
+        (path.contains("//"), "an empty segment (`//`)"),
+        (path.contains('\\') || contains_ignore_case(path, "%5c"), "a backslash"),
+        (contains_ignore_case(path, "%00"), "an encoded NUL"),
+    ] {
+        if is_there {
+            return Err(unsafe_path(what));
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a path encodes a character that needs no encoding (RFC 3986 §2.3): readers may
+/// decode it, so that they see another path than the one that was checked.
+fn encodes_unreserved(path: &str) -> bool {
+    path.split('%').skip(1).any(|after| {
+        let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~'))
+    })
+}
+
+fn contains_ignore_case(text: &str, lower: &str) -> bool {
+    text.as_bytes().windows(lower.len()).any(|window| window.eq_ignore_ascii_case(lower.as_bytes()))
+}
+
+fn unsafe_path(what: &str) -> ApiError {
+    ApiError::new(ErrorCode::BadRequest, format!("the path holds {what}, which is not passed on"))
+}
+
+/// Explains an unknown path by what its sender most likely meant.
+fn unknown_path(path: &str) -> ApiError {
+    const OPERATIONS: [&str; 5] =
+        ["/chat/completions", "/completions", "/responses", "/embeddings", "/messages"];
+    let operation = OPERATIONS.into_iter().find(|operation| path.ends_with(operation));
+    let first = path.strip_prefix('/').and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let message = match (operation, ProviderKind::from_segment(first)) {
+        (Some(operation), Some(kind)) if path.len() > 1 + first.len() + operation.len() => format!(
+            "no such path: the model does not belong into the URL. Send POST /{kind}/v1{operation} and name it \
+             in the body as `model`"
+        ),
+        (Some(operation), _) => {
+            format!("no such path: the base URL must end in `/v1`. Send POST /v1{operation}")
+        }
+        (None, _) => {
+            "no such path: the vendors' APIs are below `/v1`, so the base URL of an OpenAI client must \
+                      end in `/v1` (an Anthropic client adds it by itself)"
+                .to_owned()
+        }
+    };
+    ApiError::new(ErrorCode::NotFound, message)
+}
+
+#[cfg(test)]
+mod tests;

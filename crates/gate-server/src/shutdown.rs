@@ -1,0 +1,130 @@
+//! The two moments of a shutdown: new requests are turned away, then running answers are ended.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// The state of a shutdown, shared by everything that has to notice it.
+#[derive(Debug, Default)]
+pub(crate) struct Shutdown {
+    is_draining: AtomicBool,
+    is_ending: AtomicBool,
+    ending: Arc<Notify>,
+    in_flight: AtomicUsize,
+}
+
+impl Shutdown {
+    /// From now on the gateway says that it is not ready.
+    pub(crate) fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Ends every running answer.
+    pub(crate) fn end_answers(&self) {
+        // Before the wake-up, so that whoever registers after it still sees the flag.
+        self.is_ending.store(true, Ordering::SeqCst);
+        self.ending.notify_waiters();
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many requests are being answered.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request until the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+}
+
+/// Counts one request as in flight.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Shutdown>);
+
+impl InFlight {
+    /// Waits until running answers are to be ended.
+    pub(crate) async fn ended(&self) {
+        let mut watch = EndWatch::default();
+        std::future::poll_fn(|cx| watch.poll(&self.0, cx)).await;
+    }
+
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One waiter for the end of answers. It costs nothing until it first has to wait, and then one
+/// registration for as long as the same task polls it.
+#[derive(Default)]
+pub(crate) struct EndWatch {
+    registered: Option<(Pin<Box<OwnedNotified>>, Waker)>,
+}
+
+impl EndWatch {
+    pub(crate) fn poll(&mut self, shutdown: &Shutdown, cx: &mut Context<'_>) -> Poll<()> {
+        if shutdown.is_ending() {
+            return Poll::Ready(());
+        }
+        if self.registered.as_ref().is_some_and(|(_, waker)| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        let mut notified = match self.registered.take() {
+            Some((notified, _)) => notified,
+            None => Box::pin(Arc::clone(&shutdown.ending).notified_owned()),
+        };
+        if notified.as_mut().poll(cx).is_ready() || shutdown.is_ending() {
+            return Poll::Ready(());
+        }
+        self.registered = Some((notified, cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl std::fmt::Debug for EndWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndWatch").field("is_registered", &self.registered.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_waiter_wakes_when_answers_are_ended() {
+        let shutdown = Arc::new(Shutdown::default());
+        let guard = shutdown.enter();
+        let waiter = tokio::spawn(async move { guard.ended().await });
+        tokio::task::yield_now().await;
+        assert_eq!(shutdown.in_flight(), 1);
+        shutdown.end_answers();
+        waiter.await.unwrap();
+        assert_eq!(shutdown.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_late_waiter_does_not_wait() {
+        let shutdown = Arc::new(Shutdown::default());
+        shutdown.end_answers();
+        shutdown.enter().ended().await;
+    }
+}

@@ -1,0 +1,13 @@
+//! The gateway from outside, over in-memory connections: one program, so that it links once.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
+
+mod faults;
+mod forwarding;
+mod identity;
+mod own_endpoints;
+mod refusing;
+mod secrets;
+mod serving;
+mod streaming;
+mod support;
