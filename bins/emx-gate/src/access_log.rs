@@ -1,0 +1,186 @@
+//! One line for each finished request: which ones are wanted, and what they say.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use gate_config::LogFormat;
+use gate_server::{RecordSink, RequestRecord};
+use jiff::Timestamp;
+use log::{Level, LevelFilter};
+use serde::Serialize;
+
+use crate::log_writer::{Line, LogWriter};
+use crate::logging::{level_name, timestamp};
+
+/// The longest text of a client or a provider that a line repeats, in characters.
+const MAX_FOREIGN_TEXT: usize = 200;
+
+/// The sink that hands finished requests to the log.
+pub(crate) struct AccessLog {
+    level: LevelFilter,
+    log: LogWriter,
+}
+
+impl AccessLog {
+    /// Wants lines of at least this severity.
+    pub(crate) fn new(level: LevelFilter, log: LogWriter) -> Self {
+        Self { level, log }
+    }
+}
+
+impl RecordSink for AccessLog {
+    fn record(&self, record: &RequestRecord) {
+        if level(record) <= self.level {
+            self.log.push(Line::Record(Box::new(record.clone())));
+        }
+    }
+}
+
+/// Appends the line of a request.
+pub(crate) fn write(batch: &mut Vec<u8>, format: LogFormat, record: &RequestRecord) {
+    match format {
+        LogFormat::Text => write_text(batch, record),
+        LogFormat::Json => write_json(batch, record),
+    }
+}
+
+/// The level of a line: what the gateway or a provider got wrong stands out.
+fn level(record: &RequestRecord) -> Level {
+    match record.status {
+        Some(500..) => Level::Warn,
+        _ => Level::Info,
+    }
+}
+
+fn write_text(batch: &mut Vec<u8>, record: &RequestRecord) {
+    let finished = finished_at(record);
+    let mut line = format!(
+        "{} {:<5} {} {} {} {}",
+        timestamp(finished),
+        level_name(level(record)),
+        record.request_id,
+        record.method,
+        escaped(&record.path),
+        record.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
+    );
+    let mut field = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            line.push_str(&format!(" {name}={value}"));
+        }
+    };
+    field("provider", record.provider.as_deref().map(str::to_owned));
+    field("model", record.model.as_deref().map(escaped));
+    field("ms", Some(record.duration.as_millis().to_string()));
+    field("ttfb_ms", record.ttfb.map(|ttfb| ttfb.as_millis().to_string()));
+    field("tokens_in", record.usage.input_tokens.map(|tokens| tokens.to_string()));
+    field("tokens_out", record.usage.output_tokens.map(|tokens| tokens.to_string()));
+    field("usage", record.provider.as_ref().map(|_| record.usage_source.as_str().to_owned()));
+    field("end", Some(record.end.as_str().to_owned()));
+    field("error", record.error_code.map(str::to_owned));
+    field(
+        "attempts",
+        Some(record.attempts).filter(|attempts| *attempts > 1).map(|attempts| attempts.to_string()),
+    );
+    field("bytes_in", Some(record.bytes_in.to_string()));
+    field("bytes_out", Some(record.bytes_out.to_string()));
+    field("upstream_id", record.upstream_request_id.as_deref().map(escaped));
+    line.push('\n');
+    batch.extend_from_slice(line.as_bytes());
+}
+
+/// The fields of a JSON line; one that is not known is absent.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    timestamp: String,
+    level: &'static str,
+    message: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_request_id: Option<Cow<'a, str>>,
+    method: &'a str,
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    duration_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttfb_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage_source: Option<&'static str>,
+    end: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    attempts: u32,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+fn write_json(batch: &mut Vec<u8>, record: &RequestRecord) {
+    let line = JsonLine {
+        timestamp: timestamp(finished_at(record)),
+        level: level_name(level(record)),
+        message: "request",
+        request_id: &record.request_id,
+        upstream_request_id: record.upstream_request_id.as_deref().map(cut),
+        method: record.method.as_str(),
+        path: cut(&record.path),
+        provider: record.provider.as_deref(),
+        model: record.model.as_deref().map(cut),
+        status: record.status,
+        duration_ms: millis(record.duration),
+        ttfb_ms: record.ttfb.map(millis),
+        input_tokens: record.usage.input_tokens,
+        output_tokens: record.usage.output_tokens,
+        usage_source: record.provider.as_ref().map(|_| record.usage_source.as_str()),
+        end: record.end.as_str(),
+        error: record.error_code,
+        attempts: record.attempts,
+        bytes_in: record.bytes_in,
+        bytes_out: record.bytes_out,
+    };
+    // Strings and numbers always serialize, and a `Vec` takes every byte.
+    let _ = serde_json::to_writer(&mut *batch, &line);
+    batch.push(b'\n');
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// When the answer ended; a time that no timestamp can hold shows as 1970.
+fn finished_at(record: &RequestRecord) -> Timestamp {
+    let end = record.started_at.checked_add(record.duration);
+    end.and_then(|end| Timestamp::try_from(end).ok()).unwrap_or_default()
+}
+
+/// Cuts a text that is not ours.
+fn cut(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_FOREIGN_TEXT) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Cuts a text that is not ours and escapes it, so that it can neither fake a field or a line nor
+/// move a cursor.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in cut(text).chars() {
+        if c.is_ascii_graphic() || c == '…' {
+            escaped.push(c);
+        } else {
+            escaped.extend(c.escape_unicode());
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests;

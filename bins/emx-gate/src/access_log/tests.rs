@@ -1,0 +1,103 @@
+//! Lines as they are written.
+
+use std::time::SystemTime;
+
+use gate_server::RequestRecord;
+use gate_usage::{EndReason, Usage, UsageSource};
+use http::Method;
+
+use super::*;
+
+fn record() -> RequestRecord {
+    let started = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let mut record = RequestRecord::new("req-1".into(), Method::POST, "/v1/messages".into(), started);
+    record.end = EndReason::Complete;
+    record.duration = Duration::from_millis(1234);
+    record.status = Some(200);
+    record
+}
+
+fn full() -> RequestRecord {
+    let mut record = record();
+    record.provider = Some("anthropic.glm".into());
+    record.model = Some("GLM-5".into());
+    record.ttfb = Some(Duration::from_millis(80));
+    record.usage = Usage { input_tokens: Some(3), output_tokens: Some(4), ..Usage::default() };
+    record.usage_source = UsageSource::Provider;
+    record.attempts = 2;
+    record.bytes_in = 10;
+    record.bytes_out = 20;
+    record.upstream_request_id = Some("up 1\n".into());
+    record
+}
+
+fn text(record: &RequestRecord) -> String {
+    let mut batch = Vec::new();
+    write_text(&mut batch, record);
+    String::from_utf8(batch).unwrap()
+}
+
+// Spec: monitoring L-5.
+#[test]
+fn a_text_line_shows_what_is_known() {
+    assert_eq!(
+        text(&full()),
+        "2023-11-14T22:13:21.234Z INFO  req-1 POST /v1/messages 200 provider=anthropic.glm model=GLM-5 ms=1234 \
+         ttfb_ms=80 tokens_in=3 tokens_out=4 usage=provider end=complete attempts=2 bytes_in=10 bytes_out=20 \
+         upstream_id=up\\u{20}1\\u{a}\n"
+    );
+    assert_eq!(
+        text(&record()),
+        "2023-11-14T22:13:21.234Z INFO  req-1 POST /v1/messages 200 ms=1234 end=complete bytes_in=0 bytes_out=0\n"
+    );
+}
+
+// Spec: monitoring L-9.
+#[test]
+fn text_of_a_client_can_fake_nothing() {
+    let mut record = record();
+    record.path = format!("/v1/\u{1b}[31m\r\n{}", "x".repeat(300)).as_str().into();
+    let line = text(&record);
+    assert_eq!(line.lines().count(), 1);
+    assert!(line.contains("/v1/\\u{1b}[31m\\u{d}\\u{a}xxx") && line.contains("x… 200"), "{line}");
+    assert!(line.len() < 400);
+}
+
+// Spec: monitoring L-5.
+#[test]
+fn a_json_line_leaves_out_what_is_unknown() {
+    let mut batch = Vec::new();
+    write_json(&mut batch, &record());
+    let line: serde_json::Value = serde_json::from_slice(&batch).unwrap();
+    let expected = serde_json::json!({
+        "timestamp": "2023-11-14T22:13:21.234Z", "level": "INFO", "message": "request", "request_id": "req-1",
+        "method": "POST", "path": "/v1/messages", "status": 200, "duration_ms": 1234, "end": "complete",
+        "attempts": 0, "bytes_in": 0, "bytes_out": 0,
+    });
+    assert_eq!(line, expected);
+}
+
+// Spec: monitoring L-9.
+#[test]
+fn foreign_text_is_cut_in_json_too() {
+    let long: std::sync::Arc<str> = "ü".repeat(300).into();
+    let record = RequestRecord {
+        path: long.clone(),
+        model: Some(long.clone()),
+        upstream_request_id: Some(long),
+        ..record()
+    };
+    let mut batch = Vec::new();
+    write(&mut batch, LogFormat::Json, &record);
+    let line: serde_json::Value = serde_json::from_slice(&batch).unwrap();
+    for field in ["path", "model", "upstream_request_id"] {
+        assert_eq!(line[field], "ü".repeat(200) + "…", "{field}");
+    }
+}
+
+// Spec: monitoring L-5.
+#[test]
+fn a_time_beyond_all_timestamps_is_no_panic() {
+    let record = RequestRecord { duration: Duration::MAX, ..record() };
+    assert!(text(&record).starts_with("1970-01-01T00:00:00.000Z INFO  req-1 POST "), "{}", text(&record));
+}

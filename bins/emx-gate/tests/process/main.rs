@@ -1,0 +1,8 @@
+//! The binary as a process: how it starts, what it prints, how it ends.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
+
+mod commands;
+mod lifecycle;
+mod logs;
+mod support;
