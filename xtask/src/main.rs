@@ -1,2 +1,37 @@
-//! xtask.
-fn main() {}
+//! Maintenance commands of this workspace: `cargo xtask --help` lists them. One file each.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its user")]
+
+mod check_spec;
+mod validate_config;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Maintenance commands of the emx-gate workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks a configuration and prints every problem, or the providers, models and URLs.
+    ValidateConfig {
+        /// The file to check instead of the user's and the current directory's.
+        file: Option<PathBuf>,
+    },
+    /// Checks that every numbered behaviour in spec/ is cited by a test, and every citation exists.
+    CheckSpec,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::ValidateConfig { file } => validate_config::run(file),
+        Command::CheckSpec => check_spec::run(),
+    }
+}
