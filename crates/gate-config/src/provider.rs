@@ -54,6 +54,8 @@ pub struct Provider {
     /// Whether anything in a file, the environment or an override mentions this provider; an
     /// unmentioned kind root exists only with its built-in defaults.
     pub is_configured: bool,
+    /// Whether the provider speaks WebSocket, so that upgrades are passed on to it.
+    pub websocket: bool,
     /// Where each setting came from, by setting name (`api_base`, `api_key`, …).
     pub origins: BTreeMap<&'static str, Origin>,
     /// Traditional variables that are set but lost, by setting name: a file, an `EMX_LLM_`

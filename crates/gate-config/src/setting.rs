@@ -130,6 +130,7 @@ const PROVIDER_ROOT: &[Setting] = &[
     CLIENT_CERT_FILE,
     CLIENT_KEY_FILE,
     ANTHROPIC_VERSION,
+    WEBSOCKET,
 ];
 
 const PROVIDER: &[Setting] = &[
@@ -149,6 +150,7 @@ const PROVIDER: &[Setting] = &[
     CLIENT_CERT_FILE,
     CLIENT_KEY_FILE,
     ANTHROPIC_VERSION,
+    WEBSOCKET,
 ];
 
 const API_BASE: Setting = renamed("api_base", &["base_url"], Shape::Text);
@@ -163,6 +165,7 @@ const CA_FILE: Setting = setting("ca_file", Shape::Text);
 const CLIENT_CERT_FILE: Setting = setting("client_cert_file", Shape::Text);
 const CLIENT_KEY_FILE: Setting = setting("client_key_file", Shape::Text);
 const ANTHROPIC_VERSION: Setting = setting("anthropic_version", Shape::Text);
+const WEBSOCKET: Setting = setting("websocket", Shape::Flag);
 
 /// Keys of `[llm]` that a later version brings.
 const LATER_LLM: &[&str] = &[

@@ -11,6 +11,7 @@ use crate::body::GateBody;
 use crate::exchange::Exchange;
 use crate::relay::{Framing, Relay};
 use crate::shutdown::InFlight;
+use crate::websocket::{Switch, Tunnel};
 
 /// An answer, whoever gives it.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) enum Payload {
     Full(Bytes),
     /// Still to come.
     Upstream { body: UpstreamBody, dialect: Dialect, content_type: ContentType, framing: Framing },
+    /// None: the connection leaves HTTP.
+    Tunnel(Box<Switch>),
 }
 
 impl Answer {
@@ -64,6 +67,7 @@ impl Answer {
                 let meter = Meter::new(dialect, content_type);
                 GateBody::relay(Relay::new(body, meter, framing, in_flight, exchange))
             }
+            Payload::Tunnel(switch) => GateBody::tunnel(Tunnel::new(*switch, in_flight, exchange)),
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;

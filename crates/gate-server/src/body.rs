@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::client_io::Busy;
 use crate::exchange::Exchange;
 use crate::relay::Relay;
+use crate::websocket::Tunnel;
 
 /// The body of an answer of the gateway.
 ///
@@ -31,6 +32,8 @@ enum Inner {
         exchange: Option<Box<Exchange>>,
     },
     Relay(Box<Relay>),
+    /// No body: the connection leaves HTTP.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 impl GateBody {
@@ -43,6 +46,20 @@ impl GateBody {
     /// Makes a body that relays an upstream's.
     pub(crate) fn relay(relay: Relay) -> Self {
         Self { inner: Inner::Relay(Box::new(relay)), busy: None }
+    }
+
+    /// Makes the body of an answer that begins a session of another protocol.
+    pub(crate) fn tunnel(tunnel: Tunnel) -> Self {
+        Self { inner: Inner::Tunnel(Some(Box::new(tunnel))), busy: None }
+    }
+
+    /// Takes the session that an answer with status 101 begins. A server of one's own runs it when
+    /// its connection has left HTTP; [`serve`](crate::serve) does so by itself.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        let Inner::Tunnel(tunnel) = &mut self.inner else { return None };
+        let mut tunnel = tunnel.take()?;
+        tunnel.hold(self.busy.take());
+        Some(tunnel)
     }
 
     /// Lets a body of the gateway's own settle the account of its request when it ends.
@@ -73,6 +90,7 @@ impl Body for GateBody {
         match &mut self.get_mut().inner {
             Inner::Full { data, .. } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Inner::Relay(relay) => relay.poll_frame(cx),
+            Inner::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -80,6 +98,7 @@ impl Body for GateBody {
         match &self.inner {
             Inner::Full { data, .. } => data.is_none(),
             Inner::Relay(relay) => relay.is_end_stream(),
+            Inner::Tunnel(_) => true,
         }
     }
 
@@ -89,6 +108,7 @@ impl Body for GateBody {
                 data.as_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX)),
             ),
             Inner::Relay(relay) => relay.size_hint(),
+            Inner::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

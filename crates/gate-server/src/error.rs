@@ -8,6 +8,7 @@ use gate_model_ref::ProviderKind;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::body::GateBody;
 use crate::request_id::RequestId;
@@ -337,6 +338,30 @@ pub(crate) fn error_event(
     event.extend_from_slice(&json);
     event.extend_from_slice(b"\n\n");
     event.into()
+}
+
+#[derive(Serialize)]
+struct WebSocketError<'a, E> {
+    r#type: &'a str,
+    status: u16,
+    error: E,
+}
+
+/// Returns the message that tells a client of a WebSocket of an error, as OpenAI's API does.
+pub(crate) fn error_message(code: ErrorCode, message: &str) -> Bytes {
+    let error = OpenAiErrorBody { message, r#type: code.openai_type(), param: None, code: code.as_str() };
+    message_of(code.status(), error)
+}
+
+/// Returns the message that passes on what a provider's answer says in `error`.
+pub(crate) fn passed_error_message(status: StatusCode, error: &RawValue) -> Bytes {
+    message_of(status, error)
+}
+
+fn message_of(status: StatusCode, error: impl Serialize) -> Bytes {
+    let message = WebSocketError { r#type: "error", status: status.as_u16(), error };
+    // Plain strings, and JSON that was read, always serialize.
+    serde_json::to_vec(&message).unwrap_or_default().into()
 }
 
 #[cfg(test)]

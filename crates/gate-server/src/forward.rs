@@ -2,13 +2,14 @@
 //! back.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gate_config::{Provider, ProviderIndex, Scope, Target};
 use gate_model_ref::{ModelRef, ProviderKind};
 use gate_upstream::{RequestBody, RequestCredential, UpstreamError, UpstreamRequest, UpstreamResponse};
 use gate_usage::{ContentType, Dialect};
-use http::header::{HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, UPGRADE};
+use http::header::{HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderName, Method, StatusCode};
 use http_body::Body;
@@ -24,14 +25,14 @@ use crate::relay::Framing;
 use crate::route::{self, Forward, Operation};
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
-use crate::{content, failure, headers, masking, receive};
+use crate::{content, failure, headers, masking, receive, websocket};
 
 /// Where a request goes, and with which bytes.
-struct Plan {
-    provider: ProviderIndex,
-    body: RequestBody,
+pub(crate) struct Plan {
+    pub(crate) provider: ProviderIndex,
+    pub(crate) body: RequestBody,
     /// The upstream model, where the request names one.
-    model: Option<Box<str>>,
+    pub(crate) model: Option<Box<str>>,
 }
 
 /// Counts and logs the times that a request was sent again because a kept connection had closed
@@ -44,14 +45,14 @@ fn note_retries(exchange: &mut Exchange, retries: u32) {
 }
 
 /// What of a request decides how its answer is read.
-struct Asked {
+pub(crate) struct Asked {
     method: Method,
     /// Whether "not modified" is an answer to it.
     is_conditional: bool,
 }
 
 impl Asked {
-    fn new(parts: &Parts) -> Self {
+    pub(crate) fn new(parts: &Parts) -> Self {
         let has = |name| parts.headers.contains_key(name);
         Self {
             method: parts.method.clone(),
@@ -70,7 +71,7 @@ impl Asked {
 /// Dropping the future cancels the request at the provider.
 pub(crate) async fn forward<B>(
     gateway: &Gateway,
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     request: (&mut Parts, Pin<&mut B>),
     (route, credentials): (Forward<'_>, ClientCredentials),
     in_flight: &InFlight,
@@ -80,9 +81,12 @@ where
     B: Body<Data = Bytes>,
 {
     let (parts, body) = request;
-    refuse_upgrade(&route, &parts.headers)?;
     let hops = Hops::parse(&parts.headers)?.pass(gateway.instance())?;
     let scope = scope_of(snapshot, &route)?;
+    if websocket::is_wanted(&route, parts) {
+        let opening = websocket::Opening { gateway, snapshot, parts, route, scope, credentials, hops };
+        return Box::pin(websocket::open(opening, in_flight, exchange)).await;
+    }
     if route.operation.reads_json() && !body.is_end_stream() {
         content::require_json(&parts.headers)?;
     }
@@ -132,18 +136,6 @@ where
     Ok(answer)
 }
 
-/// Answers a protocol upgrade at once, so that a client falls back without trying again.
-fn refuse_upgrade(route: &Forward<'_>, headers: &HeaderMap) -> Result<(), ApiError> {
-    let wants = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if wants && route.can_upgrade() {
-        return Err(ApiError::new(
-            ErrorCode::UpgradeRequired,
-            "this gateway does not speak WebSocket; send the request as POST over plain HTTP",
-        ));
-    }
-    Ok(())
-}
-
 /// Turns what the path pins into where names are looked up.
 fn scope_of(snapshot: &Snapshot, route: &Forward<'_>) -> Result<Scope, ApiError> {
     match route.pin {
@@ -168,7 +160,12 @@ pub(crate) fn find_pinned(
 }
 
 /// Decides where a request goes and splices its model.
-fn plan(snapshot: &Snapshot, route: &Forward<'_>, scope: Scope, body: Bytes) -> Result<Plan, ApiError> {
+pub(crate) fn plan(
+    snapshot: &Snapshot,
+    route: &Forward<'_>,
+    scope: Scope,
+    body: Bytes,
+) -> Result<Plan, ApiError> {
     if !route.operation.reads_json() {
         return Ok(Plan {
             provider: without_model(snapshot, scope)?,
@@ -211,7 +208,7 @@ fn pinned_default(snapshot: &Snapshot, scope: Scope) -> Option<Target<'_>> {
 }
 
 /// Returns the provider of a request that names no model: the pinned one, else the kind's root.
-fn without_model(snapshot: &Snapshot, scope: Scope) -> Result<ProviderIndex, ApiError> {
+pub(crate) fn without_model(snapshot: &Snapshot, scope: Scope) -> Result<ProviderIndex, ApiError> {
     match scope {
         Scope::Pinned(provider) => Ok(provider),
         Scope::Kind(kind) => snapshot
@@ -234,7 +231,11 @@ fn query_of(parts: &Parts, provider: &Provider) -> Option<String> {
 /// # Errors
 /// 502 for a status that is no answer: a redirect (following one would carry the key to wherever
 /// it points), a switch of protocols, a number beyond 599.
-fn answer(response: UpstreamResponse, route: &Forward<'_>, asked: &Asked) -> Result<Answer, ApiError> {
+pub(crate) fn answer(
+    response: UpstreamResponse,
+    route: &Forward<'_>,
+    asked: &Asked,
+) -> Result<Answer, ApiError> {
     let status = response.status;
     let is_answer = match status.as_u16() {
         304 => asked.is_conditional,
@@ -266,7 +267,7 @@ fn answer(response: UpstreamResponse, route: &Forward<'_>, asked: &Asked) -> Res
 
 /// Handles an answer that refuses the gateway's own key: the client did nothing wrong and cannot
 /// mend it, and must not learn the key from an upstream that quotes it.
-async fn blame_our_key(
+pub(crate) async fn blame_our_key(
     snapshot: &Snapshot,
     provider: ProviderIndex,
     exchange: &mut Exchange,
@@ -289,7 +290,7 @@ async fn blame_our_key(
 }
 
 /// Says who answered.
-fn mark(headers: &mut HeaderMap, provider: &str, model: Option<&str>) {
+pub(crate) fn mark(headers: &mut HeaderMap, provider: &str, model: Option<&str>) {
     const PROVIDER: HeaderName = HeaderName::from_static("x-gateway-provider");
     const MODEL: HeaderName = HeaderName::from_static("x-gateway-model");
     for (name, value) in [(PROVIDER, Some(provider)), (MODEL, model)] {

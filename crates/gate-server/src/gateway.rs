@@ -100,6 +100,9 @@ impl Gateway {
     /// Answers one request. It never fails: whatever goes wrong becomes an answer in the dialect
     /// of the route.
     ///
+    /// An answer with status 101 begins a WebSocket session, which it carries: see
+    /// [`GateBody::take_tunnel`]. There is none unless the server let hyper offer the upgrade.
+    ///
     /// # Cancel safety
     /// Dropping the future cancels the request at its provider; the record says that the client
     /// left.

@@ -43,9 +43,11 @@ mod route;
 mod serve;
 mod shutdown;
 mod snapshot;
+mod websocket;
 
 pub use body::{BrokenBody, GateBody};
 pub use gate_usage::{RecordSink, RequestRecord};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use probe::{Probe, ProbeError};
 pub use serve::{Drained, serve, serve_stream, serve_with};
+pub use websocket::Tunnel;

@@ -213,7 +213,7 @@ impl Page {
 }
 
 /// Decodes `%XX`; `None` if that is malformed or no text.
-fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

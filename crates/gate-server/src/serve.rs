@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -32,6 +33,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often idle upstream connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Finds a client that is gone while nothing is said, in a minute or so.
+fn keepalive() -> TcpKeepalive {
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    #[cfg(unix)]
+    let keepalive = keepalive.with_retries(3);
+    keepalive
+}
 
 /// How a server ended. Only requests that the gateway answers are counted, not those of routes
 /// beside it.
@@ -84,7 +94,7 @@ where
 {
     let server = Server {
         permits: Arc::new(Semaphore::new(gateway.max_connections())),
-        graceful: GracefulShutdown::new(),
+        closing: watch::Sender::new(()),
         gateway,
         handler,
     };
@@ -95,7 +105,8 @@ struct Server<H> {
     gateway: Gateway,
     handler: H,
     permits: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    /// Tells connections to end; each holds a receiver until it has, sessions included.
+    closing: watch::Sender<()>,
 }
 
 impl<H, F> Server<H>
@@ -173,10 +184,13 @@ where
         if let Err(error) = stream.set_nodelay(true) {
             log::debug!("set_nodelay failed: {error}");
         }
+        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive()) {
+            log::debug!("set_tcp_keepalive failed: {error}");
+        }
         let clocks = self.gateway.client_clocks();
-        let (handler, watcher) = (self.handler.clone(), self.graceful.watcher());
+        let (handler, closing) = (self.handler.clone(), self.closing.subscribe());
         async move {
-            let broken = serve_connection(stream, clocks, handler, watcher).await;
+            let broken = serve_connection(stream, clocks, handler, closing).await;
             // To a client of HTTP/1.0 the end of the connection is the end of the body. Only a reset
             // tells it that this one is not whole (RFC 9112 §8).
             if let Some(stream) = broken
@@ -190,8 +204,10 @@ where
     /// Waits for running answers, then ends them; returns how many were ended.
     async fn drain(self, mut connections: JoinSet<()>) -> usize {
         let deadline = Instant::now() + self.gateway.drain_limit();
-        let Self { gateway, graceful, .. } = self;
-        if timeout_at(deadline, graceful.shutdown()).await.is_ok() {
+        let Self { gateway, closing, .. } = self;
+        // Without a connection there is no receiver, and nobody to be told.
+        let _ = closing.send(());
+        if timeout_at(deadline, closing.closed()).await.is_ok() {
             return 0;
         }
         let ended = gateway.in_flight();
@@ -212,18 +228,23 @@ pub async fn serve_stream<T>(stream: T, gateway: &Gateway)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let graceful = GracefulShutdown::new();
+    let closing = watch::Sender::new(());
     let inner = gateway.clone();
     let handler = move |request| {
         let gateway = inner.clone();
         async move { gateway.handle(request).await }
     };
-    serve_connection(stream, gateway.client_clocks(), handler, graceful.watcher()).await;
+    serve_connection(stream, gateway.client_clocks(), handler, closing.subscribe()).await;
 }
 
 /// Serves one connection, and returns its stream if an answer on it was broken off for a client
 /// that cannot see that from the framing.
-async fn serve_connection<T, H, F>(stream: T, clocks: ClientClocks, handler: H, watcher: Watcher) -> Option<T>
+async fn serve_connection<T, H, F>(
+    stream: T,
+    clocks: ClientClocks,
+    handler: H,
+    mut closing: watch::Receiver<()>,
+) -> Option<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F,
@@ -231,7 +252,10 @@ where
 {
     let activity = Activity::default();
     let is_old = Arc::new(AtomicBool::new(false));
-    let (io, mut watch) = watched(stream, clocks, activity.clone());
+    // The session that the last answer begins.
+    let tunnel = Mutex::new(None);
+    let keep = &tunnel;
+    let (io, mut client) = watched(stream, clocks, activity.clone());
     let noted = Arc::clone(&is_old);
     let service = service_fn(move |request: Request<Incoming>| {
         noted.store(request.version() < Version::HTTP_11, Ordering::Relaxed);
@@ -240,6 +264,9 @@ where
         async move {
             let mut response = answer.await;
             response.body_mut().hold(busy);
+            if let Some(tunnel) = response.body_mut().take_tunnel() {
+                *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+            }
             Ok::<_, Infallible>(response)
         }
     });
@@ -251,23 +278,35 @@ where
         .max_buf_size(2 * MAX_HEAD_BYTES)
         // Responses are small frames: one copied write beats a vector of three slices a frame.
         .writev(false)
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = Box::pin(watcher.watch(connection));
-    let outcome = poll_fn(|cx| match connection.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(Ok(result)),
-        Poll::Pending => watch.poll(cx).map(Err),
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = Box::pin(connection);
+    // An error means that the server is gone; then this future is about to be dropped. The receiver
+    // itself stays: the server waits until the last one is gone.
+    let mut told = pin!(closing.changed());
+    let mut is_closing = false;
+    let outcome = poll_fn(|cx| {
+        if !is_closing && told.as_mut().poll(cx).is_ready() {
+            is_closing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending => client.poll(cx).map(Err),
+        }
     })
     .await;
     drop(connection);
-    match outcome {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => {
+    let tunnel = tunnel.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match (outcome, tunnel) {
+        // It runs here, so that it counts as this connection until it ends.
+        (Ok(Ok(())), Some(tunnel)) => Box::pin(tunnel.run()).await,
+        (Ok(Ok(())), None) => {}
+        (Ok(Err(error)), _) => {
             log::debug!("connection ended: {error}");
-            watch.into_inner().filter(|_| error.is_user() && is_old.load(Ordering::Relaxed))
+            return client.into_inner().filter(|_| error.is_user() && is_old.load(Ordering::Relaxed));
         }
-        Err(ended) => {
-            log::debug!("connection ended: {ended:?}");
-            None
-        }
+        (Err(ended), _) => log::debug!("connection ended: {ended:?}"),
     }
+    None
 }

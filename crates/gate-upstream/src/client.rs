@@ -128,7 +128,7 @@ impl UpstreamClient {
         pools.values().map(Arc::clone).collect()
     }
 
-    fn pool(&self, identity: &Identity) -> Arc<Pool> {
+    pub(crate) fn pool(&self, identity: &Identity) -> Arc<Pool> {
         let pools = self.shared.pools.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(identity) {
             return Arc::clone(pool);
@@ -187,7 +187,7 @@ impl UpstreamClient {
         }
     }
 
-    async fn dial(
+    pub(crate) async fn dial(
         &self,
         endpoint: &Endpoint,
         lease: &Lease,

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -70,6 +71,21 @@ impl Connection {
     /// Returns what is known about the write side.
     pub(crate) fn progress(&self) -> &WriteProgress {
         &self.progress
+    }
+
+    /// Takes the connection apart after an answer that ended HTTP on it: the transport, and what was
+    /// read behind that answer. `None` if the connection still speaks HTTP.
+    pub(crate) fn into_transport(mut self) -> Option<(Transport, Bytes)> {
+        if !self.has_ended {
+            let mut cx = Context::from_waker(Waker::noop());
+            let outcome = Pin::new(&mut unconstrained(&mut self.driver)).poll(&mut cx);
+            self.has_ended = outcome.is_ready();
+        }
+        if !self.has_ended {
+            return None;
+        }
+        let parts = self.driver.into_parts();
+        Some((parts.io.into_inner().into_transport(), parts.read_buf))
     }
 
     /// Finds out, without waiting, whether the connection can take a request: both messages of the

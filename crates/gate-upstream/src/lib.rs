@@ -40,6 +40,7 @@ mod resolver;
 mod response;
 mod settings;
 mod tls;
+mod upgrade;
 mod wire;
 
 #[cfg(test)]
@@ -56,3 +57,4 @@ pub use request::UpstreamRequest;
 pub use request_body::RequestBody;
 pub use response::{Timings, UpstreamResponse};
 pub use settings::{PoolSettings, Roots, Timeouts, TlsSettings};
+pub use upgrade::{Upgrade, UpgradedIo};

@@ -7,3 +7,4 @@ mod responses;
 pub(crate) mod support;
 mod timeouts;
 mod tls;
+mod upgrade;

@@ -60,6 +60,11 @@ impl Wire {
         Self { transport, progress, is_write_lost: false }
     }
 
+    /// Gives the transport back, for a protocol that has its own ways to end.
+    pub(crate) fn into_transport(self) -> Transport {
+        self.transport
+    }
+
     /// Turns the outcome of a write into what HTTP is told.
     ///
     /// A server may answer and close before it has read the whole request, as with a 413 for a large
@@ -96,13 +101,53 @@ fn is_disconnect(error: &io::Error) -> bool {
 
 /// Calls a method on whichever stream the transport is.
 macro_rules! delegate {
-    ($wire:expr, $trait:ident :: $method:ident ( $($argument:expr),* )) => {
-        match &mut $wire.transport {
+    ($transport:expr, $trait:ident :: $method:ident ( $($argument:expr),* )) => {
+        match $transport {
             Transport::Tcp(stream) => $trait::$method(Pin::new(stream), $($argument),*),
             Transport::Tls(stream) => $trait::$method(Pin::new(stream), $($argument),*),
             Transport::Memory(stream) => $trait::$method(Pin::new(stream), $($argument),*),
         }
     };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self.get_mut(), AsyncRead::poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        delegate!(self.get_mut(), AsyncWrite::poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self.get_mut(), AsyncWrite::poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Memory(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self.get_mut(), AsyncWrite::poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self.get_mut(), AsyncWrite::poll_shutdown(cx))
+    }
 }
 
 impl AsyncRead for Wire {
@@ -111,7 +156,7 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        delegate!(self, AsyncRead::poll_read(cx, buffer))
+        AsyncRead::poll_read(Pin::new(&mut self.transport), cx, buffer)
     }
 }
 
@@ -120,7 +165,7 @@ impl AsyncWrite for Wire {
         if self.is_write_lost {
             return Poll::Pending;
         }
-        let outcome = delegate!(self, AsyncWrite::poll_write(cx, bytes));
+        let outcome = AsyncWrite::poll_write(Pin::new(&mut self.transport), cx, bytes);
         self.count(outcome)
     }
 
@@ -132,23 +177,19 @@ impl AsyncWrite for Wire {
         if self.is_write_lost {
             return Poll::Pending;
         }
-        let outcome = delegate!(self, AsyncWrite::poll_write_vectored(cx, slices));
+        let outcome = AsyncWrite::poll_write_vectored(Pin::new(&mut self.transport), cx, slices);
         self.count(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.transport {
-            Transport::Tcp(stream) => stream.is_write_vectored(),
-            Transport::Tls(stream) => stream.is_write_vectored(),
-            Transport::Memory(stream) => stream.is_write_vectored(),
-        }
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_write_lost {
             return Poll::Pending;
         }
-        let outcome = delegate!(self, AsyncWrite::poll_flush(cx));
+        let outcome = AsyncWrite::poll_flush(Pin::new(&mut self.transport), cx);
         if matches!(outcome, Poll::Ready(Ok(()))) {
             self.progress.is_blocked.store(false, Relaxed);
         }
@@ -159,6 +200,6 @@ impl AsyncWrite for Wire {
         if self.is_write_lost {
             return Poll::Ready(Ok(()));
         }
-        delegate!(self, AsyncWrite::poll_shutdown(cx))
+        AsyncWrite::poll_shutdown(Pin::new(&mut self.transport), cx)
     }
 }

@@ -40,6 +40,7 @@ pub(super) struct Inherited {
     pub(super) client_cert_file: Option<Set<PathBuf>>,
     pub(super) client_key_file: Option<Set<PathBuf>>,
     pub(super) anthropic_version: Option<Set<String>>,
+    pub(super) websocket: Option<Set<bool>>,
 }
 
 impl Inherited {
@@ -59,6 +60,7 @@ impl Inherited {
             client_cert_file: self.client_cert_file.or_else(|| above.client_cert_file.clone()),
             client_key_file: self.client_key_file.or_else(|| above.client_key_file.clone()),
             anthropic_version: self.anthropic_version.or_else(|| above.anthropic_version.clone()),
+            websocket: self.websocket.or_else(|| above.websocket.clone()),
         }
     }
 }
@@ -95,6 +97,7 @@ pub(super) fn read(section: &Section<'_>, sources: &Sources, findings: &mut Find
             anthropic_version: section
                 .text("anthropic_version")
                 .and_then(|set| parsed(set, header_value, findings)),
+            websocket: section.flag("websocket"),
         },
     };
     check_client_pair(section, findings);

@@ -24,6 +24,7 @@ pub(crate) fn provider(id: &str) -> Provider {
         ca_file: None,
         client_identity: None,
         anthropic_version: None,
+        websocket: false,
         default_model: None,
         models: Vec::new(),
         is_closed: false,

@@ -2,7 +2,7 @@
 
 use gate_config::{AuthStyle, Model, Source};
 
-use crate::{loaded, provider, text};
+use crate::{loaded, problems, provider, text};
 
 /// Checks which providers a tree has, and each one's models.
 #[track_caller]
@@ -151,6 +151,29 @@ fn a_clients_parameter_gives_way_to_the_configured_one() {
     ] {
         assert_eq!(openai.client_query(query), left, "{query}");
     }
+}
+
+// Spec: config C-50.
+#[test]
+fn websocket_is_off_until_a_table_above_or_the_provider_says_so() {
+    let toml = "[llm.provider.openai]\napi_key = 'k'\nwebsocket = true\n[llm.provider.openai.x]\napi_key = 'x'\n\
+                [llm.provider.openai.y]\napi_key = 'y'\nwebsocket = false\n[llm.provider.anthropic]\napi_key = 'a'";
+    let loaded = loaded(&text(toml));
+    for (path, expected, origin) in [
+        ("openai", true, Some("llm.provider.openai.websocket")),
+        ("openai.x", true, Some("llm.provider.openai.websocket")),
+        ("openai.y", false, Some("llm.provider.openai.y.websocket")),
+        ("anthropic", false, None),
+    ] {
+        let provider = provider(&loaded, path);
+        assert_eq!(provider.websocket, expected, "{path}");
+        assert_eq!(provider.origins.get("websocket").map(|origin| origin.key.as_str()), origin, "{path}");
+    }
+    let problems = problems(&text("[llm.provider.openai]\napi_key = 'k'\nwebsocket = 'yes'"));
+    assert_eq!(
+        problems,
+        [r#"llm.provider.openai.websocket (a.toml): expected `true` or `false`, found the text "yes""#]
+    );
 }
 
 // Spec: config C-23.

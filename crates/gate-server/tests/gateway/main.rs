@@ -11,3 +11,4 @@ mod secrets;
 mod serving;
 mod streaming;
 mod support;
+mod websocket;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use gate_config::{Sources, load};
 use gate_server::{Drained, GateBody, Gateway, serve_with};
 use gate_testkit::mock::{MockUpstream, Reply};
-use gate_testkit::raw::RawClient;
+use gate_testkit::raw::{RawClient, RawScript};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::support::{Rig, get, post};
+use crate::websocket;
 
 /// A server with a route of its own beside the gateway's.
 struct Server {
@@ -104,6 +105,29 @@ async fn a_running_answer_ends_in_its_own_time() {
     drop(steps);
     assert!(client.read_body(&head).await.unwrap().is_clean());
     assert_eq!(stopping.await.unwrap().ended, 0);
+}
+
+// Spec: api.
+#[tokio::test]
+async fn a_session_lasts_until_the_end_of_the_drain() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let provider = config(upstream.local_addr().unwrap());
+    let config = format!("{provider}websocket = true\n[llm.timeout]\ndrain = 0.3\n");
+    let server = Server::start(&config).await;
+    let script = RawScript::new().expect_head().send(websocket::AGREED).expect_bytes(8).send("\x01\x02up");
+    let provider = tokio::spawn(async move { script.stall().play(upstream.accept().await.unwrap().0).await });
+    let mut client = server.connect().await;
+    client.send(websocket::open("/v1/realtime?model=openai.gpt-4", &[])).await.unwrap();
+    assert_eq!(client.read_head().await.unwrap().status, 101);
+    client.send(websocket::frame(websocket::TEXT, b"hi")).await.unwrap();
+    // A message in parts is still between two frames.
+    assert_eq!(client.read_bytes(4).await.unwrap(), b"\x01\x02up");
+    let stopping = tokio::spawn(server.stop());
+    let (last, _) = client.read_to_close().await.unwrap();
+    assert_eq!(last, b"\x88\x18\x03\xe9the gateway shuts down");
+    drop(client);
+    assert_eq!(stopping.await.unwrap(), Drained { in_flight: 1, ended: 1 });
+    assert_eq!(websocket::frames(&provider.await.unwrap().received), [(websocket::TEXT, b"hi".to_vec())]);
 }
 
 // Spec: security S-11.

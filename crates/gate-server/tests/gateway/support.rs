@@ -121,7 +121,8 @@ impl Rig {
         (rig, transcripts)
     }
 
-    fn new(config: &str) -> (Self, MemoryListener) {
+    /// Makes a gateway whose connections to providers the caller answers.
+    pub(crate) fn new(config: &str) -> (Self, MemoryListener) {
         let config = load(&Sources::empty().with_text("test", config)).unwrap().config;
         let (dialer, listener) = MemoryDialer::new();
         let records = Records::default();

@@ -228,6 +228,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
         }
     }
 
+    /// Reads exactly this many bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends first, or nothing comes for too long.
+    pub async fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        match self.fill(count).await? {
+            None => Ok(self.take(count)),
+            Some(BodyEnd::Reset) => Err(io::ErrorKind::ConnectionReset.into()),
+            Some(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
     /// Reads one chunk of a chunked body; `None` is its proper end, trailers included.
     ///
     /// # Errors

@@ -1,0 +1,252 @@
+//! WebSocket sessions: which requests open one, where it goes, and what is agreed to. A session is
+//! then a [`Tunnel`]; no request of another protocol is made of it, and none into it.
+//!
+//! Two ways lead into one. Where the query names the model, the provider is asked first and its
+//! answer is passed on. On `/v1/responses` the model stands in the first message, so the gateway
+//! agrees by itself, reads that message, and then asks the provider.
+
+use std::sync::Arc;
+
+use gate_config::{ProviderIndex, Scope};
+use gate_model_ref::ModelRef;
+use gate_upstream::{RequestBody, RequestCredential, Upgrade, UpstreamRequest};
+use http::header::{
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use hyper::upgrade::OnUpgrade;
+
+use crate::answer::{Answer, Payload};
+use crate::auth::ClientCredentials;
+use crate::error::{ApiError, ErrorCode};
+use crate::exchange::Exchange;
+use crate::gateway::Gateway;
+use crate::hops::Hops;
+use crate::route::Forward;
+use crate::shutdown::InFlight;
+use crate::snapshot::Snapshot;
+use crate::{failure, forward, headers};
+
+mod frame;
+mod handshake;
+mod message;
+mod query;
+mod refusal;
+mod session;
+mod tunnel;
+mod turn;
+mod usage;
+
+use query::ModelQuery;
+use session::Session;
+pub(crate) use tunnel::Switch;
+pub use tunnel::Tunnel;
+use turn::Turns;
+
+/// The path below `/v1` whose sessions name the model in their messages.
+const RESPONSES: &str = "/responses";
+
+/// A request that opens a session, with what was read from it so far.
+pub(crate) struct Opening<'r> {
+    pub(crate) gateway: &'r Gateway,
+    pub(crate) snapshot: &'r Arc<Snapshot>,
+    pub(crate) parts: &'r mut Parts,
+    pub(crate) route: Forward<'r>,
+    pub(crate) scope: Scope,
+    pub(crate) credentials: ClientCredentials,
+    pub(crate) hops: Hops,
+}
+
+/// Tells whether a request opens a session. Elsewhere an `upgrade` header is one of the connection,
+/// and dropped with it.
+pub(crate) fn is_wanted(route: &Forward<'_>, parts: &Parts) -> bool {
+    route.can_upgrade() && handshake::is_wanted(parts)
+}
+
+/// Opens a session, or passes on what the provider says instead.
+///
+/// # Errors
+/// 426 at once where no provider that the request can go to speaks WebSocket, so that a client
+/// falls back to HTTP without delay; 400 for a handshake that is none; else as for any request.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection to the provider.
+pub(crate) async fn open(
+    opening: Opening<'_>,
+    in_flight: &InFlight,
+    exchange: &mut Exchange,
+) -> Result<Answer, ApiError> {
+    if !has_websocket(opening.snapshot, opening.scope) {
+        return Err(unsupported());
+    }
+    let key = handshake::check(opening.parts)?;
+    // hyper leaves it there; a server that can hand no connection over leaves none.
+    let client = opening.parts.extensions.remove::<OnUpgrade>().ok_or_else(unsupported)?;
+    if opening.route.tail == RESPONSES {
+        Ok(agree(opening, client, &key))
+    } else {
+        ask(opening, client, in_flight, exchange).await
+    }
+}
+
+/// Tells whether any provider where the request may go speaks WebSocket.
+fn has_websocket(snapshot: &Snapshot, scope: Scope) -> bool {
+    let pin = match scope {
+        Scope::Pinned(pin) => Some(snapshot.providers.provider(pin).id.as_str()),
+        Scope::Kind(_) => None,
+    };
+    snapshot.providers.providers().any(|(_, provider)| {
+        let is_in_scope = match (scope, pin) {
+            (Scope::Kind(kind), _) => provider.kind == kind,
+            // A pinned name can also mean a provider below the pin.
+            (Scope::Pinned(_), pin) => pin
+                .and_then(|pin| provider.id.strip_prefix(pin))
+                .is_some_and(|below| below.is_empty() || below.starts_with('.')),
+        };
+        is_in_scope && provider.is_configured && provider.websocket
+    })
+}
+
+fn unsupported() -> ApiError {
+    ApiError::new(
+        ErrorCode::UpgradeRequired,
+        "no provider for this request speaks WebSocket (`websocket = true` would say so); send it as POST over \
+         plain HTTP",
+    )
+}
+
+/// Agrees to a session whose first message will say where it goes.
+fn agree(opening: Opening<'_>, client: OnUpgrade, key: &HeaderValue) -> Answer {
+    let mut client_headers = std::mem::take(&mut opening.parts.headers);
+    // A message that is compressed could not be routed.
+    client_headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    let protocol = handshake::choose_protocol(&mut client_headers);
+    headers::to_upstream(&mut client_headers);
+    opening.hops.write(&mut client_headers);
+    let proof = handshake::accept(key);
+    let mut answer = HeaderMap::new();
+    answer.insert(SEC_WEBSOCKET_ACCEPT, proof.clone());
+    if let Some(protocol) = protocol {
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    let session = Session {
+        gateway: opening.gateway.clone(),
+        turns: Turns {
+            snapshot: Arc::clone(opening.snapshot),
+            kind: opening.route.kind,
+            scope: opening.scope,
+        },
+        credentials: opening.credentials,
+        headers: client_headers,
+        query: opening.parts.uri.query().map(str::to_owned),
+        proof,
+    };
+    switching(answer, Switch::routed(client, session))
+}
+
+/// Asks the provider of the model that the query names.
+async fn ask(
+    opening: Opening<'_>,
+    client: OnUpgrade,
+    in_flight: &InFlight,
+    exchange: &mut Exchange,
+) -> Result<Answer, ApiError> {
+    let Opening { gateway, snapshot, parts, route, scope, credentials, hops } = opening;
+    let target = Target::find(snapshot, scope, parts.uri.query().unwrap_or_default())?;
+    if !snapshot.providers.provider(target.provider).websocket {
+        return Err(unsupported());
+    }
+    let endpoint = snapshot.endpoint(target.provider);
+    exchange.record.provider = Some(endpoint.shared_name());
+    exchange.record.model = target.model.as_deref().map(Into::into);
+    let credential = credentials.choose(endpoint)?;
+    let is_our_key = matches!(credential, RequestCredential::Configured);
+    let mut upstream_headers = std::mem::take(&mut parts.headers);
+    handshake::strip_protocols(&mut upstream_headers);
+    headers::to_upstream(&mut upstream_headers);
+    hops.write(&mut upstream_headers);
+    let request = UpstreamRequest {
+        method: Method::GET,
+        path: route.tail.to_owned(),
+        query: target.query,
+        headers: upstream_headers,
+        credential,
+        body: RequestBody::empty(),
+    };
+    exchange.record.attempts = 1;
+    let outcome = tokio::select! {
+        outcome = gateway.upstream().upgrade(endpoint, request) => {
+            outcome.map_err(|error| failure::upstream(endpoint.name(), &error))?
+        }
+        () = in_flight.ended() => return Err(failure::shutting_down()),
+    };
+    exchange.record.ttfb = Some(exchange.elapsed());
+    let mut answer = match outcome {
+        Upgrade::Switched { headers: mut agreed, io, timings } => {
+            headers::to_client(&mut agreed, false);
+            let switch = Switch::joined(client, io, snapshot.server.timeouts.write);
+            Answer { timings: Some(timings), ..switching(agreed, switch) }
+        }
+        Upgrade::Refused(response) => {
+            let mut answer = forward::answer(response, &route, &forward::Asked::new(parts))?;
+            if is_our_key && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                forward::blame_our_key(snapshot, target.provider, exchange, &mut answer).await?;
+            }
+            answer
+        }
+    };
+    forward::mark(&mut answer.headers, endpoint.name(), target.model.as_deref());
+    Ok(answer)
+}
+
+/// Makes the 101.
+fn switching(mut headers: HeaderMap, switch: Switch) -> Answer {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    Answer {
+        status: StatusCode::SWITCHING_PROTOCOLS,
+        headers,
+        payload: Payload::Tunnel(Box::new(switch)),
+        timings: None,
+    }
+}
+
+/// Where a session goes whose query names the model.
+struct Target {
+    provider: ProviderIndex,
+    model: Option<Box<str>>,
+    query: Option<String>,
+}
+
+impl Target {
+    fn find(snapshot: &Snapshot, scope: Scope, query: &str) -> Result<Self, ApiError> {
+        let found = ModelQuery::parse(query)?;
+        let target = match &found.model {
+            Some(name) => {
+                let name_ref = ModelRef::parse(name).map_err(|error| failure::name(&error))?;
+                let resolved = snapshot.providers.resolve(name_ref, scope);
+                resolved.map_err(|error| failure::resolve(&snapshot.providers, name, scope, &error))?
+            }
+            // The call that is joined has its model already.
+            None if found.has_call => {
+                let provider = forward::without_model(snapshot, scope)?;
+                return Ok(Self { provider, model: None, query: Some(query.to_owned()) });
+            }
+            None => snapshot.providers.resolve_default(scope).ok_or_else(missing_model)?,
+        };
+        Ok(Self {
+            provider: target.provider,
+            model: Some(target.upstream_model.into()),
+            query: Some(found.splice(query, target.upstream_model)),
+        })
+    }
+}
+
+fn missing_model() -> ApiError {
+    ApiError::new(
+        ErrorCode::MissingModel,
+        "the query names no `model`, and `[llm.provider] default` names none for this endpoint",
+    )
+}

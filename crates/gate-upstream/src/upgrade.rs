@@ -1,0 +1,159 @@
+//! Leaves HTTP: asks a provider to speak WebSocket on a connection of its own, and hands the bare
+//! connection over. It knows the handshake and nothing of what follows.
+
+use std::fmt;
+use std::io::{self, Cursor, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
+use http::{Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::UpstreamBody;
+use crate::client::UpstreamClient;
+use crate::endpoint::Endpoint;
+use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
+use crate::exchange::Exchange;
+use crate::pool::Lease;
+use crate::request::UpstreamRequest;
+use crate::response::{Timings, UpstreamResponse, settle_framing};
+use crate::wire::Transport;
+
+/// What a provider made of the wish to speak WebSocket.
+#[derive(Debug)]
+pub enum Upgrade {
+    /// It agreed: HTTP has ended on this connection.
+    Switched {
+        /// The headers of the 101, those of the handshake among them.
+        headers: HeaderMap,
+        /// The connection, beginning with the first byte behind the 101.
+        io: UpgradedIo,
+        /// How long each step took.
+        timings: Timings,
+    },
+    /// It answered in HTTP.
+    Refused(UpstreamResponse),
+}
+
+impl UpstreamClient {
+    /// Asks for a WebSocket on a new connection, which counts to the pool's cap as long as the
+    /// [`UpgradedIo`] lives. The request's `sec-websocket-*` headers are the caller's affair; those
+    /// of one connection are written here.
+    ///
+    /// The connection timeout and `first_byte` apply. Once the provider has agreed there is no
+    /// deadline any more: such a session may be silent, and TCP's keepalive finds a dead peer.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). A refusal is no error.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn upgrade(
+        &self,
+        endpoint: &Endpoint,
+        request: UpstreamRequest,
+    ) -> Result<Upgrade, UpstreamError> {
+        let mut exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
+        let unsent = |fault| exchange.error(Sent::Nothing, fault);
+        let mut request = request.into_http(endpoint).map_err(unsent)?;
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        request.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let pool = self.pool(endpoint.identity());
+
+        let begin = Instant::now();
+        let lease = pool.lease(exchange.total).await.map_err(unsent)?;
+        let mut timings = Timings { pool_wait: begin.elapsed(), ..Timings::default() };
+        let mut connection = self.dial(endpoint, &lease, &exchange, &mut timings).await?;
+        let begin = Instant::now();
+        let response = exchange.head(&mut connection, request).await?;
+        timings.first_byte = begin.elapsed();
+
+        let (mut head, incoming) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS && is_websocket(&head.headers) {
+            drop(incoming);
+            let parts = connection
+                .into_transport()
+                .ok_or_else(|| exchange.error(Sent::Maybe, Fault::from(UpstreamErrorKind::Protocol)))?;
+            let io = UpgradedIo::new(parts, lease);
+            return Ok(Upgrade::Switched { headers: head.headers, io, timings });
+        }
+        let is_close_delimited = settle_framing(&mut head, &Method::GET, &incoming)
+            .map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
+        Ok(Upgrade::Refused(UpstreamResponse {
+            status: head.status,
+            version: head.version,
+            headers: head.headers,
+            body: UpstreamBody::new(incoming, connection, lease, exchange),
+            timings,
+            is_close_delimited,
+        }))
+    }
+}
+
+/// Tells whether a 101 switches to WebSocket (RFC 6455 §4.1).
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// A connection to a provider that speaks HTTP no more. Dropping it closes it.
+pub struct UpgradedIo {
+    /// What was read together with the head of the answer.
+    early: Cursor<Bytes>,
+    transport: Transport,
+    /// Keeps the place under the pool's cap.
+    _lease: Lease,
+}
+
+impl UpgradedIo {
+    fn new((transport, early): (Transport, Bytes), lease: Lease) -> Self {
+        Self { early: Cursor::new(early), transport, _lease: lease }
+    }
+}
+
+impl fmt::Debug for UpgradedIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradedIo").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for UpgradedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.early.has_remaining() {
+            return Pin::new(&mut self.early).poll_read(cx, buffer);
+        }
+        Pin::new(&mut self.transport).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for UpgradedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}
