@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub allowed_hosts: Vec<String>,
     /// Whether an address that others can reach may be served without authentication.
     pub allow_unauthenticated: bool,
+    /// Whether paths that administer the vendor's account (`/v1/organization…`) are passed on.
+    pub allow_admin_paths: bool,
 }
 
 /// A severity of log lines.
@@ -81,7 +83,10 @@ impl LogFormat {
 pub struct Limits {
     /// Largest request body in bytes (`max_request_size_mb`, default 32 MiB).
     pub max_request_bytes: u64,
-    /// Longest time to receive a whole request (`max_request_duration_sec`, default 300 s).
+    /// Largest body that is passed on as it comes, in bytes (`max_upload_size_mb`, default 2 GiB; 0
+    /// means no limit).
+    pub max_upload_bytes: Option<u64>,
+    /// Longest time to receive a whole request that is read first (`max_request_duration_sec`, default 300 s).
     pub max_request_duration: Duration,
     /// Most client connections at once (`max_connections`, default 10,000).
     pub max_connections: usize,
@@ -98,6 +103,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_request_bytes: 32 << 20,
+            max_upload_bytes: Some(2048 << 20),
             max_request_duration: Duration::from_secs(300),
             max_connections: 10_000,
             header_timeout: Duration::from_secs(10),
@@ -152,6 +158,7 @@ impl Default for ServerConfig {
             timeouts: Timeouts::default(),
             allowed_hosts: Vec::new(),
             allow_unauthenticated: false,
+            allow_admin_paths: false,
         }
     }
 }

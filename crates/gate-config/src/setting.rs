@@ -91,12 +91,14 @@ const LLM: &[Setting] = &[
     setting("log_format", one_of!(LogFormat)),
     setting("allowed_hosts", Shape::Texts),
     setting("allow_unauthenticated", Shape::Flag),
+    setting("allow_admin_paths", Shape::Flag),
 ];
 
 const LIMITS: &[Setting] = &[
     // The bounds keep a slip of the keyboard from becoming a gateway that accepts nothing, or that
     // one request can exhaust.
     setting("max_request_size_mb", Shape::Whole { min: 1, max: 4096 }),
+    setting("max_upload_size_mb", Shape::Whole { min: 0, max: 1 << 20 }),
     setting("max_request_duration_sec", Shape::Seconds(Zero::Refused)),
     setting("max_connections", Shape::Whole { min: 1, max: 1_000_000 }),
     setting("header_timeout", Shape::Seconds(Zero::Refused)),

@@ -9,8 +9,9 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +23,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// What is read ahead of hyper to see whether the client is still there. More than this is a
 /// client that sends requests faster than it gets answers; it is then taken to be there.
 const READ_AHEAD: usize = 8 * 1024;
+
+/// How long what a client still sends is read away when its connection ends with an early answer.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_READ_BYTES: usize = 8 * 1024;
 
 /// The waits on one client connection.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +57,7 @@ pub(crate) struct Activity(Arc<Counts>);
 struct Counts {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    leaves_unread: AtomicBool,
 }
 
 impl Activity {
@@ -59,6 +65,15 @@ impl Activity {
     pub(crate) fn busy(&self) -> Busy {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(&self.0))
+    }
+
+    /// Notes that the connection ends with an answer that may overtake the rest of its request.
+    pub(crate) fn leave_unread(&self) {
+        self.0.leaves_unread.store(true, Ordering::Relaxed);
+    }
+
+    fn leaves_unread(&self) -> bool {
+        self.0.leaves_unread.load(Ordering::Relaxed)
     }
 
     fn begun(&self) -> usize {
@@ -92,8 +107,8 @@ pub(crate) fn watched<T>(io: T, clocks: ClientClocks, activity: Activity) -> (Cl
         resumed: now,
         stalled_since: None,
     }));
-    let watch = ClientWatch { connection: Arc::clone(&connection), clocks, activity, begun: 0, timer: None };
-    (ClientIo(connection), watch)
+    let client = ClientIo { connection: Arc::clone(&connection), activity: activity.clone(), linger: None };
+    (client, ClientWatch { connection, clocks, activity, begun: 0, timer: None })
 }
 
 /// A connection, and what is known of it.
@@ -124,12 +139,17 @@ enum Reading {
 }
 
 /// hyper's half of a connection.
-pub(crate) struct ClientIo<T>(Arc<Mutex<Connection<T>>>);
+pub(crate) struct ClientIo<T> {
+    connection: Arc<Mutex<Connection<T>>>,
+    activity: Activity,
+    /// Runs once our side is closed and what the client still sends is read away.
+    linger: Option<Pin<Box<Sleep>>>,
+}
 
 impl<T> ClientIo<T> {
     fn lock(&self) -> MutexGuard<'_, Connection<T>> {
         // Nothing panics while it holds the lock; if it did, the bytes would still be right.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,7 +190,25 @@ impl<T: AsyncWrite + Unpin> ClientIo<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
+impl<T: AsyncRead + Unpin> ClientIo<T> {
+    /// Reads away what the client still sends, for a while. A close with bytes unread is a reset,
+    /// which can reach the client before it has read its answer (RFC 9112 §9.6).
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_TIME)));
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = [MaybeUninit::uninit(); LINGER_READ_BYTES];
+        loop {
+            let mut read = ReadBuf::uninit(&mut room);
+            match Pin::new(&mut connection.io).poll_read(cx, &mut read) {
+                Poll::Pending => return until.as_mut().poll(cx),
+                Poll::Ready(Ok(())) if !read.filled().is_empty() && Instant::now() < until.deadline() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.note(|io| io.poll_write(cx, buf))
     }
@@ -192,7 +230,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.note(|io| io.poll_shutdown(cx))
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            let outcome = std::task::ready!(this.note(|io| io.poll_shutdown(cx)));
+            if outcome.is_err() || !this.activity.leaves_unread() {
+                return Poll::Ready(outcome);
+            }
+        }
+        this.poll_linger(cx).map(Ok)
     }
 }
 

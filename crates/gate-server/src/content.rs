@@ -4,6 +4,7 @@ use gate_usage::ContentType;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use crate::error::{ApiError, ErrorCode};
+use crate::form::Boundary;
 
 /// Checks that a request says that its body is JSON in UTF-8.
 ///
@@ -14,11 +15,8 @@ use crate::error::{ApiError, ErrorCode};
 /// 415, with the header to send.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let refuse = |message: &'static str| Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
-    let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
-    if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-        return refuse(
-            "the body is compressed, and the model in it cannot be read; send it without `content-encoding`",
-        );
+    if is_compressed(headers) {
+        return Err(compressed());
     }
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let media_type = match (types.next(), types.next()) {
@@ -30,9 +28,9 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     };
     let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
     let essence = essence.trim();
-    if essence.eq_ignore_ascii_case("multipart/form-data") {
+    if essence.eq_ignore_ascii_case(FORM) {
         return refuse(
-            "forms are not read here yet; send JSON with the header `content-type: application/json`",
+            "this route reads no forms; send JSON with the header `content-type: application/json`",
         );
     }
     if !essence.eq_ignore_ascii_case("application/json") {
@@ -48,6 +46,41 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     } else {
         refuse("the body must be in UTF-8; send the header `content-type: application/json`")
     }
+}
+
+/// The content type of forms with parts.
+const FORM: &str = "multipart/form-data";
+
+/// Returns the boundary of a request that says that it is a form.
+///
+/// # Errors
+/// 400 for a form without one boundary, 415 for one that is compressed.
+pub(crate) fn form_boundary(headers: &HeaderMap) -> Result<Option<Boundary>, ApiError> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(media_type), None) = (types.next(), types.next()) else { return Ok(None) };
+    let media_type = media_type.to_str().unwrap_or_default();
+    let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
+    if !essence.trim().eq_ignore_ascii_case(FORM) {
+        return Ok(None);
+    }
+    if is_compressed(headers) {
+        return Err(compressed());
+    }
+    Boundary::parse(parameters).map(Some)
+}
+
+fn is_compressed(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn compressed() -> ApiError {
+    ApiError::new(
+        ErrorCode::UnsupportedMediaType,
+        "the body is compressed, and the model in it cannot be read; send it without `content-encoding`",
+    )
 }
 
 /// Returns how the bytes of an answer are to be read.
@@ -98,7 +131,7 @@ mod tests {
         check(&["application/vnd.x+json"], Err("must be JSON"));
         check(&["text/plain"], Err("`content-type: application/json`"));
         check(&["application/x-www-form-urlencoded"], Err("must be JSON"));
-        check(&["multipart/form-data; boundary=x"], Err("forms are not read"));
+        check(&["multipart/form-data; boundary=x"], Err("reads no forms"));
         check(&[], Err("no type"));
         check(&["application/json", "application/json"], Err("two `content-type`"));
     }

@@ -9,7 +9,9 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::error::ErrorCode;
+use crate::makers::Birth;
 use crate::request_id::RequestId;
+use crate::upload::UploadProgress;
 
 /// The longest part of a path that is kept, in bytes.
 const MAX_PATH: usize = 1024;
@@ -25,6 +27,10 @@ pub(crate) struct Exchange {
     pub(crate) record: RequestRecord,
     pub(crate) id: RequestId,
     started: Instant,
+    /// The request's body, of which more may come while it is passed on.
+    pub(crate) upload: Option<Arc<UploadProgress>>,
+    /// Whether the answer may be a new object, whose maker is to be remembered.
+    pub(crate) birth: Option<Birth>,
     /// How it ended, once that is known; a drop before means that the client is gone.
     end: Option<EndReason>,
     sinks: Sinks,
@@ -39,7 +45,7 @@ impl Exchange {
         let end = path.floor_char_boundary(MAX_PATH);
         let path = path.get(..end).unwrap_or_default();
         let record = RequestRecord::new(id.to_shared(), method.clone(), path.into(), started_at);
-        Box::new(Self { record, id, started: Instant::now(), end: None, sinks })
+        Box::new(Self { record, id, started: Instant::now(), upload: None, birth: None, end: None, sinks })
     }
 
     /// Returns the time since the request's head was read.
@@ -67,6 +73,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.record.end = self.end.unwrap_or(EndReason::ClientGone);
         self.record.duration = self.started.elapsed();
+        // A session counts for itself what it takes in.
+        if let Some(upload) = &self.upload {
+            self.record.bytes_in = upload.bytes();
+        }
         for sink in self.sinks.iter() {
             sink.record(&self.record);
         }

@@ -1,7 +1,7 @@
 //! Turns the errors of the crates below into the gateway's own: the one place where each becomes a
 //! code, a sentence for the client and a sentence for the log.
 
-use gate_config::{NotFoundReason, ProviderTree, ResolveError, Scope};
+use gate_config::{NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Scope};
 use gate_model_ref::{ParseError, ProviderKind};
 use gate_upstream::{UpstreamError, UpstreamErrorKind};
 use http::StatusCode;
@@ -90,8 +90,44 @@ pub(crate) fn no_root(kind: ProviderKind) -> ApiError {
         ErrorCode::NotFound,
         format!(
             "this path names no model, and `[llm.provider.{kind}]` is not configured: pin a provider by its path, \
-             as in /{kind}/<provider>/v1/…"
+             as in /{kind}/<provider>/v1/…, or by the header `x-gateway-provider: {kind}.<provider>`"
         ),
+    )
+}
+
+/// A pin to a provider that does not exist.
+pub(crate) fn unknown_provider(id: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("no provider `{}` is configured; GET /v1/providers lists them", shown(id)),
+    )
+}
+
+/// A batch whose requests go to two providers.
+pub(crate) fn mixed_batch(
+    tree: &ProviderTree,
+    one: (&str, ProviderIndex),
+    other: (&str, ProviderIndex),
+) -> ApiError {
+    ApiError::new(
+        ErrorCode::BadRequest,
+        format!(
+            "a batch goes to one provider as a whole: its model `{}` is of `{}`, and `{}` of `{}`; send a batch for \
+             each",
+            shown(one.0),
+            tree.provider(one.1).id,
+            shown(other.0),
+            tree.provider(other.1).id
+        ),
+    )
+}
+
+/// A path that administers an account, where that is not allowed.
+pub(crate) fn admin_path() -> ApiError {
+    ApiError::new(
+        ErrorCode::PermissionDenied,
+        "this path administers the account that the gateway's key belongs to; `[llm] allow_admin_paths = true` lets it \
+         pass",
     )
 }
 
@@ -131,6 +167,7 @@ pub(crate) fn upstream(provider: &str, error: &UpstreamError) -> ApiError {
             ErrorCode::Overloaded,
             format!("the gateway has no free connection to provider `{provider}`; try again shortly"),
         ),
+        Kind::RequestBody => (ErrorCode::BadRequest, request_body_broke().message.into_owned()),
         Kind::InvalidRequest => (
             ErrorCode::BadRequest,
             format!("the request cannot be written for provider `{provider}`: check its path and headers"),
@@ -141,6 +178,11 @@ pub(crate) fn upstream(provider: &str, error: &UpstreamError) -> ApiError {
         api_error.retry_after = Some(1);
     }
     api_error
+}
+
+/// A request body that breaks off, or whose framing is none.
+pub(crate) fn request_body_broke() -> ApiError {
+    ApiError::new(ErrorCode::BadRequest, "the request body broke off or its framing is invalid").closing()
 }
 
 /// Returns an error and its causes, for the log.

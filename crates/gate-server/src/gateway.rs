@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +26,11 @@ use crate::client_io::ClientClocks;
 use crate::error::{ApiError, ErrorCode};
 use crate::exchange::{Exchange, Sinks};
 use crate::hops::Instance;
+use crate::makers::Makers;
 use crate::route::Route;
 use crate::shutdown::{InFlight, Shutdown};
 use crate::snapshot::Snapshot;
+use crate::upload::ClientBody;
 use crate::{edge, forward, own, receive};
 
 /// The header by which clients of Anthropic can be told from those of OpenAI.
@@ -50,6 +52,7 @@ struct Shared {
     sinks: Sinks,
     instance: Instance,
     shutdown: Arc<Shutdown>,
+    makers: Arc<Makers>,
 }
 
 /// Collects what a [`Gateway`] is made of.
@@ -87,6 +90,7 @@ impl GatewayBuilder {
             sinks: self.sinks.into(),
             instance: Instance::random(),
             shutdown: Arc::default(),
+            makers: Arc::default(),
         })))
     }
 }
@@ -106,22 +110,24 @@ impl Gateway {
     /// # Cancel safety
     /// Dropping the future cancels the request at its provider; the record says that the client
     /// left.
+    ///
+    /// The body may be passed on as it comes, and then lives as long as the answer may need it.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<GateBody>
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let (mut parts, body) = request.into_parts();
-        let mut body = pin!(body);
+        let mut body = ClientBody::new(body);
         let mut exchange = Exchange::begin(&parts.method, parts.uri.path(), Arc::clone(&self.0.sinks));
         let in_flight = self.0.shutdown.enter();
         let has_version = parts.headers.contains_key(&ANTHROPIC_VERSION);
         let expects = parts.headers.contains_key(EXPECT);
-        match self.answer(&mut parts, body.as_mut(), has_version, &in_flight, &mut exchange).await {
+        match self.answer(&mut parts, &mut body, has_version, &in_flight, &mut exchange).await {
             Ok(answer) => answer.into_response(in_flight, exchange),
             Err(error) => {
                 // Reading on would ask a client that waits for permission to send its body.
-                let is_read =
-                    body.is_end_stream() || (!expects && receive::drain(body, DRAIN_BYTES, DRAIN_TIME).await);
+                let is_read = body.is_end_stream()
+                    || (!expects && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await);
                 let dialect = dialect_of(parts.uri.path(), has_version);
                 let mut response = refuse(&error, dialect, exchange);
                 if !is_read {
@@ -137,13 +143,13 @@ impl Gateway {
     async fn answer<B>(
         &self,
         parts: &mut Parts,
-        body: Pin<&mut B>,
+        body: &mut ClientBody<B>,
         has_version: bool,
         in_flight: &InFlight,
         exchange: &mut Exchange,
     ) -> Result<Answer, ApiError>
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let snapshot = self.snapshot();
         let host = edge::check(parts)?;
@@ -205,6 +211,10 @@ impl Gateway {
         &self.0.upstream
     }
 
+    pub(crate) fn makers(&self) -> &Arc<Makers> {
+        &self.0.makers
+    }
+
     pub(crate) fn instance(&self) -> &Instance {
         &self.0.instance
     }
@@ -262,7 +272,7 @@ fn dialect_of(path: &str, has_version: bool) -> ProviderKind {
 
 impl<B> Service<Request<B>> for Gateway
 where
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     type Response = Response<GateBody>;
     type Error = Infallible;

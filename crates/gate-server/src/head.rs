@@ -31,7 +31,7 @@ pub(crate) struct ModelMember<'b> {
     /// The name, with escapes resolved.
     pub(crate) name: Cow<'b, str>,
     /// Where the value stands in the body, quotes included.
-    span: Range<usize>,
+    pub(crate) span: Range<usize>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -119,13 +119,13 @@ impl<'b> ModelMember<'b> {
 struct Name<'b>(#[serde(borrow)] Cow<'b, str>);
 
 /// Returns `name` as a JSON string.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     // Text always serializes.
     serde_json::to_string(name).unwrap_or_default()
 }
 
 /// Returns the body as text.
-fn decode(body: &[u8]) -> Result<&str, ApiError> {
+pub(crate) fn decode(body: &[u8]) -> Result<&str, ApiError> {
     let fail = |message| Err(ApiError::new(ErrorCode::InvalidJson, message));
     if body.starts_with(b"\xef\xbb\xbf") {
         return fail("the body starts with a byte order mark; send JSON in UTF-8 without one");
@@ -158,7 +158,7 @@ fn duplicate(name: &str) -> ApiError {
     )
 }
 
-fn invalid_json(error: &serde_json::Error) -> ApiError {
+pub(crate) fn invalid_json(error: &serde_json::Error) -> ApiError {
     ApiError::new(ErrorCode::InvalidJson, format!("the body is not valid JSON: {error}"))
 }
 

@@ -20,6 +20,7 @@
 
 mod answer;
 mod auth;
+mod batch;
 mod body;
 mod client_io;
 mod content;
@@ -27,12 +28,15 @@ mod edge;
 mod error;
 mod exchange;
 mod failure;
+mod form;
 mod forward;
 mod gateway;
 mod head;
 mod headers;
 mod hops;
+mod intake;
 mod listing;
+mod makers;
 mod masking;
 mod own;
 mod probe;
@@ -43,6 +47,7 @@ mod route;
 mod serve;
 mod shutdown;
 mod snapshot;
+mod upload;
 mod websocket;
 
 pub use body::{BrokenBody, GateBody};

@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{ApiError, ErrorCode};
+use crate::failure;
 
 /// Room made before the first byte beyond one frame arrives: a declared length is a claim, and
 /// memory is given for bytes.
@@ -83,7 +84,7 @@ where
 }
 
 /// Waits for the next piece of data; trailers are skipped, since none is ever passed on.
-async fn next_data<B>(
+pub(crate) async fn next_data<B>(
     mut body: Pin<&mut B>,
     deadline: Instant,
     idle: Duration,
@@ -107,10 +108,7 @@ where
                     return Ok(Some(data));
                 }
             }
-            Some(Err(_)) => {
-                let message = "the request body broke off or its framing is invalid";
-                return Err(ApiError::new(ErrorCode::BadRequest, message).closing());
-            }
+            Some(Err(_)) => return Err(failure::request_body_broke()),
         }
     }
 }

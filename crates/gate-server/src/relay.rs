@@ -108,6 +108,9 @@ impl Relay {
                 // The upstream side yields data only; it drops trailers.
                 if let Some(data) = frame.data_ref() {
                     self.meter.push(data);
+                    if let Some(birth) = &mut self.exchange.birth {
+                        birth.look(data);
+                    }
                     self.exchange.record.bytes_out += length(data);
                 }
                 if self.upstream.is_end_stream() {
@@ -188,6 +191,12 @@ impl Break {
                 ErrorCode::UpstreamProtocol,
                 EndReason::UpstreamClosed,
                 "the provider's answer broke the protocol; what came is not the whole answer",
+            ),
+            // The client broke off its own request, while the provider answered already.
+            UpstreamErrorKind::RequestBody => (
+                ErrorCode::BadRequest,
+                EndReason::ClientGone,
+                "the request body broke off; what came is not the whole answer",
             ),
             _ => (
                 ErrorCode::UpstreamClosed,

@@ -58,6 +58,21 @@ pub(crate) struct Forward<'p> {
 }
 
 impl Forward<'_> {
+    /// Tells whether the path says by itself whose API it is.
+    pub(crate) fn is_of_one_kind(&self) -> bool {
+        self.pin != Pin::None || kind_of(self.tail, true) == kind_of(self.tail, false)
+    }
+
+    /// Tells whether the path administers the account that the key belongs to. Escapes are read, as
+    /// a provider would.
+    pub(crate) fn is_admin(&self) -> bool {
+        let first = self.tail.split('/').nth(1).unwrap_or_default();
+        let first = decoded(first);
+        ["organization", "organizations", "projects"]
+            .iter()
+            .any(|name| first.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
     /// Tells whether the vendor's API answers a WebSocket upgrade on this path.
     pub(crate) fn can_upgrade(&self) -> bool {
         matches!(self.tail, "/responses" | "/realtime" | "/realtime/translations" | "/live/sessions")
@@ -79,6 +94,8 @@ pub(crate) enum Operation {
     Messages,
     /// `/messages/count_tokens`
     CountTokens,
+    /// `/messages/batches`, whose JSON body holds many requests.
+    MessageBatch,
     /// Any other POST whose JSON body may name a model.
     OtherJson,
     /// A POST whose form or JSON body may name a model.
@@ -95,7 +112,7 @@ impl Operation {
 
     /// Tells whether a request without a model is an error (or takes the default).
     pub(crate) const fn needs_model(self) -> bool {
-        !matches!(self, Self::OtherJson | Self::Form | Self::Opaque)
+        !matches!(self, Self::MessageBatch | Self::OtherJson | Self::Form | Self::Opaque)
     }
 }
 
@@ -236,6 +253,7 @@ fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
             "/embeddings" => Operation::Embeddings,
             "/messages" => Operation::Messages,
             "/messages/count_tokens" => Operation::CountTokens,
+            "/messages/batches" => Operation::MessageBatch,
             "/complete"
             | "/moderations"
             | "/decisions"
@@ -245,15 +263,49 @@ fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
             | "/audio/speech"
             | "/fine_tuning/jobs"
             | "/assistants"
-            | "/threads/runs" => Operation::OtherJson,
+            | "/threads/runs"
+            | "/realtime/sessions" => Operation::OtherJson,
             "/videos" => Operation::Form,
             _ if tail.starts_with("/images/") || tail.starts_with("/audio/") => Operation::Form,
+            _ if names_model_below_id(tail) => Operation::OtherJson,
             _ => Operation::Opaque,
         }),
         _ if post_only => Err(ApiError::method_not_allowed("POST")),
         Method::GET | Method::HEAD | Method::PUT | Method::PATCH | Method::DELETE => Ok(Operation::Opaque),
         _ => Err(ApiError::method_not_allowed(FORWARDED_METHODS)),
     }
+}
+
+/// Returns a segment with its percent escapes resolved.
+fn decoded(segment: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+/// Tells whether a path with an id in it takes JSON that may name a model.
+fn names_model_below_id(tail: &str) -> bool {
+    let mut segments = tail.split('/').skip(1);
+    let parts = [segments.next(), segments.next(), segments.next(), segments.next(), segments.next()];
+    matches!(
+        parts,
+        [Some("assistants"), Some(_), None, ..]
+            | [Some("threads"), Some(_), Some("runs"), None, ..]
+            | [Some("realtime"), Some("calls"), Some(_), Some("accept"), None]
+    )
 }
 
 /// Refuses a path that two readers could read differently: it is passed on as it came, so

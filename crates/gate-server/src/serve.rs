@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use http::header::CONNECTION;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -260,9 +261,13 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         noted.store(request.version() < Version::HTTP_11, Ordering::Relaxed);
         let busy = activity.busy();
+        let activity = activity.clone();
         let answer = handler(request);
         async move {
             let mut response = answer.await;
+            if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
+                activity.leave_unread();
+            }
             response.body_mut().hold(busy);
             if let Some(tunnel) = response.body_mut().take_tunnel() {
                 *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);

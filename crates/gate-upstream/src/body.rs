@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
+use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind, is_request_body};
 use crate::exchange::Exchange;
 use crate::pool::Lease;
 
@@ -36,6 +36,8 @@ struct Live {
     lease: Lease,
     exchange: Exchange,
     last_data: Instant,
+    /// Whether the request's own source failed, so that the provider cannot be blamed.
+    is_request_broken: bool,
 }
 
 impl UpstreamBody {
@@ -45,7 +47,7 @@ impl UpstreamBody {
         lease: Lease,
         exchange: Exchange,
     ) -> Self {
-        let live = Live { connection, lease, exchange, last_data: Instant::now() };
+        let live = Live { connection, lease, exchange, last_data: Instant::now(), is_request_broken: false };
         let mut body = Self { incoming, live: Some(live) };
         // An empty body is never polled.
         if body.incoming.is_end_stream() {
@@ -81,7 +83,9 @@ impl Body for UpstreamBody {
         let Some(live) = &mut this.live else { return Poll::Ready(None) };
         // The connection first: it fills the one slot that `incoming` then takes from. If it fails,
         // `incoming` tells, after the data that came before.
-        let _ = live.connection.poll_drive(cx);
+        if let Poll::Ready(Err(error)) = live.connection.poll_drive(cx) {
+            live.is_request_broken = is_request_body(&error);
+        }
         loop {
             match Pin::new(&mut this.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -96,6 +100,9 @@ impl Body for UpstreamBody {
                         this.finish();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(_))) if live.is_request_broken => {
+                    return this.fail(UpstreamErrorKind::RequestBody.into());
                 }
                 Poll::Ready(Some(Err(error))) => return this.fail(Fault::mid_body(error)),
                 Poll::Ready(None) => {

@@ -153,7 +153,7 @@ impl UpstreamClient {
             timings.reused = idle.is_some();
             // The copy of the headers costs a fraction of a microsecond; the body is shared.
             let (mut connection, copy) = match idle.take() {
-                Some(connection) => (connection, Some(request.clone())),
+                Some(connection) => (connection, copy_of(&request)),
                 // Boxed: it is rare, and would be half of every request's future.
                 None => (Box::pin(self.dial(endpoint, &lease, &exchange, &mut timings)).await?, None),
             };
@@ -231,6 +231,15 @@ pub(crate) struct Progress {
     pub(crate) lease: Lease,
     pub(crate) timings: Timings,
     pub(crate) idle: Option<Box<Connection>>,
+}
+
+/// Returns the request once more; `None` if its body passes only once.
+fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
 }
 
 fn is_stale(error: &UpstreamError) -> bool {

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::{fmt, io};
 
+use crate::RequestBodyError;
 use crate::exchange::MAX_INTERIM;
 
 /// What went wrong.
@@ -42,6 +43,8 @@ pub enum UpstreamErrorKind {
     LocalResource,
     /// The request cannot be written as HTTP, such as a path with a space.
     InvalidRequest,
+    /// The source of a streamed request body failed: the fault of whoever sends it.
+    RequestBody,
 }
 
 impl UpstreamErrorKind {
@@ -68,6 +71,7 @@ impl UpstreamErrorKind {
             Self::PoolFull => "pool_full",
             Self::LocalResource => "local_resource",
             Self::InvalidRequest => "invalid_request",
+            Self::RequestBody => "request_body",
         }
     }
 
@@ -103,6 +107,7 @@ impl UpstreamErrorKind {
             Self::PoolFull => "all connections are busy",
             Self::LocalResource => "this machine is out of descriptors, ports or memory",
             Self::InvalidRequest => "the request cannot be written as HTTP",
+            Self::RequestBody => "the request body broke off at its source",
         }
     }
 }
@@ -243,7 +248,8 @@ impl Fault {
     /// Classifies hyper's error for an exchange that has no response head yet.
     pub(crate) fn before_head(error: hyper::Error) -> Self {
         use UpstreamErrorKind::{Closed, Protocol};
-        let kind = match find_io(&error) {
+        let kind = match find::<io::Error>(&error) {
+            _ if is_request_body(&error) => UpstreamErrorKind::RequestBody,
             _ if error.is_parse() => Protocol,
             // What ended the connection decides; all of these mean that the peer went away.
             Some(io) => io_kind(io, Closed),
@@ -255,7 +261,7 @@ impl Fault {
     /// Classifies hyper's error for an exchange whose response body is under way.
     pub(crate) fn mid_body(error: hyper::Error) -> Self {
         use UpstreamErrorKind::{ClosedMidBody, Protocol};
-        let kind = match find_io(&error) {
+        let kind = match find::<io::Error>(&error) {
             // hyper reports a malformed chunk as an `io::Error` of these kinds.
             Some(io)
                 if !is_tls(io)
@@ -296,11 +302,16 @@ fn is_local(error: &io::Error) -> bool {
     out_of_files || matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
 }
 
-fn find_io(error: &hyper::Error) -> Option<&io::Error> {
+/// Tells whether hyper gave up because the source of the request's body failed.
+pub(crate) fn is_request_body(error: &hyper::Error) -> bool {
+    find::<RequestBodyError>(error).is_some()
+}
+
+fn find<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
     let mut source = error.source();
     while let Some(error) = source {
-        if let Some(io) = error.downcast_ref() {
-            return Some(io);
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         source = error.source();
     }

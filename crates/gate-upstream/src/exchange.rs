@@ -96,6 +96,7 @@ impl Exchange {
         before: u64,
     ) -> Result<Response<Incoming>, Fault> {
         let interim = count_interim(&mut request);
+        let upload = request.body().upload();
         let mut head = pin!(connection.send(request));
         let mut written = before;
         let mut last_write = Instant::now();
@@ -116,8 +117,14 @@ impl Exchange {
                 written = progress.bytes();
                 last_write = Instant::now();
             }
+            let is_uploading = upload.as_ref().is_some_and(|upload| !upload.is_whole());
             let (limit, kind) = if progress.is_blocked() {
                 (self.timeouts.write, UpstreamErrorKind::WriteTimeout)
+            } else if is_uploading {
+                // It is the client who is slow, and its own limits see to that. The provider's time
+                // begins when it has the whole request.
+                last_write = Instant::now();
+                (None, UpstreamErrorKind::FirstByteTimeout)
             } else {
                 (self.timeouts.first_byte, UpstreamErrorKind::FirstByteTimeout)
             };

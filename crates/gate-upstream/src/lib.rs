@@ -54,7 +54,7 @@ pub use endpoint::{Endpoint, EndpointConfig, EndpointError, Scheme};
 pub use error::{Sent, UpstreamError, UpstreamErrorKind};
 pub use pool::PoolStats;
 pub use request::UpstreamRequest;
-pub use request_body::RequestBody;
+pub use request_body::{BodySource, RequestBody, RequestBodyError};
 pub use response::{Timings, UpstreamResponse};
 pub use settings::{PoolSettings, Roots, Timeouts, TlsSettings};
 pub use upgrade::{Upgrade, UpgradedIo};

@@ -29,7 +29,7 @@ const NEVER_SENT: [HeaderName; 13] = [
 ];
 
 /// One request to a provider.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct UpstreamRequest {
     /// The method.
     pub method: Method,
@@ -67,8 +67,9 @@ impl UpstreamRequest {
         }
         // RFC 9110 §8.6: a method that usually has a body says so even when it is empty.
         let expects_body = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
-        if expects_body || !self.body.is_empty() {
-            headers.insert(header::CONTENT_LENGTH, self.body.len().into());
+        // Without a length hyper sends chunks.
+        if let Some(length) = self.body.len().filter(|length| expects_body || *length > 0) {
+            headers.insert(header::CONTENT_LENGTH, length.into());
         }
 
         let mut request = Request::new(self.body);

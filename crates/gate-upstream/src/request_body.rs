@@ -1,17 +1,20 @@
-//! The body of a request: bytes that are all there, in up to three slices, so that one value in the
-//! middle is replaced without copying the rest.
+//! The body of a request: slices that are all there, so that values in the middle are replaced
+//! without copying the rest, or slices and then a stream that the client is still sending.
 
-use std::convert::Infallible;
-use std::mem;
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::{fmt, mem};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// A request body of known length.
-///
-/// A clone shares the bytes, so keeping one for a second attempt costs nothing.
+/// What a streamed body takes its data from.
+pub type BodySource = Pin<Box<dyn Body<Data = Bytes, Error = RequestBodyError> + Send>>;
+
+/// A request body.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -19,59 +22,236 @@ use http_body::{Body, Frame, SizeHint};
 ///
 /// let sent = Bytes::from_static(br#"{"model":"gpt-4","n":1}"#);
 /// let body = RequestBody::spliced([sent.slice(..9), Bytes::from_static(b"\"o3\""), sent.slice(16..)]);
-/// assert_eq!(body.len(), sent.len() as u64 - 3);
+/// assert_eq!(body.len(), Some(sent.len() as u64 - 3));
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct RequestBody {
-    /// What is still to be sent. Empty slices stand for nothing.
-    slices: [Bytes; 3],
+    pieces: Pieces,
+}
+
+/// What is still to be sent. Empty slices stand for nothing. The usual case is the one in place.
+#[derive(Debug)]
+enum Pieces {
+    Few([Bytes; 3]),
+    Other(Box<Other>),
+}
+
+#[derive(Debug)]
+enum Other {
+    Many(VecDeque<Bytes>),
+    Streamed(Streamed),
+}
+
+struct Streamed {
+    prefix: VecDeque<Bytes>,
+    source: BodySource,
+    /// How many bytes the source still has to give, where that is known.
+    rest: Option<u64>,
+    upload: Upload,
+}
+
+/// Tells whether a streamed body was taken to its end. Shared, since hyper owns the body.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Upload(Arc<AtomicBool>);
+
+impl Upload {
+    /// Returns whether all of the body was taken.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The source of a streamed body failed, or gave more or fewer bytes than it said.
+///
+/// It holds no reason: whoever made the source knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestBodyError;
+
+impl fmt::Display for RequestBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request body broke off")
+    }
+}
+
+impl std::error::Error for RequestBodyError {}
+
+impl Default for RequestBody {
+    fn default() -> Self {
+        Self::empty()
+    }
 }
 
 impl RequestBody {
     /// Makes the body of a request that has none.
     pub fn empty() -> Self {
-        Self::default()
+        Self::whole(Bytes::new())
     }
 
     /// Makes a body of one piece.
     pub fn whole(bytes: Bytes) -> Self {
-        Self { slices: [bytes, Bytes::new(), Bytes::new()] }
+        Self::spliced([bytes, Bytes::new(), Bytes::new()])
     }
 
     /// Makes a body of three pieces that follow one another.
     pub fn spliced(slices: [Bytes; 3]) -> Self {
-        Self { slices }
+        Self { pieces: Pieces::Few(slices) }
     }
 
-    /// Returns how many bytes are still to be sent: all of them before the first poll.
-    pub fn len(&self) -> u64 {
-        // A `usize` is at most 64 bits wide, so nothing is lost.
-        self.slices.iter().map(|slice| slice.len() as u64).sum()
+    /// Makes a body of any number of pieces that follow one another.
+    pub fn pieces(slices: impl IntoIterator<Item = Bytes>) -> Self {
+        Self { pieces: Pieces::Other(Box::new(Other::Many(slices.into_iter().collect()))) }
     }
 
-    /// Returns whether nothing is left to be sent.
+    /// Makes a body of pieces that are there and of what a source gives after them; `rest` is how
+    /// many bytes the source will give, where that is known.
+    ///
+    /// Such a body can be sent once only. If the source fails, the exchange fails with
+    /// [`UpstreamErrorKind::RequestBody`](crate::UpstreamErrorKind::RequestBody), and the provider
+    /// sees a request that breaks off.
+    pub fn streamed(prefix: impl IntoIterator<Item = Bytes>, source: BodySource, rest: Option<u64>) -> Self {
+        let prefix = prefix.into_iter().collect();
+        let streamed = Streamed { prefix, source, rest, upload: Upload::default() };
+        Self { pieces: Pieces::Other(Box::new(Other::Streamed(streamed))) }
+    }
+
+    /// Returns how many bytes are still to be sent, all of them before the first poll; `None` where
+    /// a source does not say.
+    pub fn len(&self) -> Option<u64> {
+        match &self.pieces {
+            Pieces::Few(slices) => Some(total(slices)),
+            Pieces::Other(other) => match &**other {
+                Other::Many(slices) => Some(total(slices)),
+                Other::Streamed(streamed) => {
+                    streamed.rest.map(|rest| total(&streamed.prefix).saturating_add(rest))
+                }
+            },
+        }
+    }
+
+    /// Returns whether it is known that nothing is left to be sent.
     pub fn is_empty(&self) -> bool {
-        self.slices.iter().all(Bytes::is_empty)
+        self.len() == Some(0)
+    }
+
+    /// Returns a second body of the same bytes, which costs nothing, since both share them; `None`
+    /// where the bytes pass only once.
+    pub fn try_clone(&self) -> Option<Self> {
+        let pieces = match &self.pieces {
+            Pieces::Few(slices) => Pieces::Few(slices.clone()),
+            Pieces::Other(other) => match &**other {
+                Other::Many(slices) => Pieces::Other(Box::new(Other::Many(slices.clone()))),
+                Other::Streamed(_) => return None,
+            },
+        };
+        Some(Self { pieces })
+    }
+
+    /// Returns what tells whether the client has sent everything; `None` if it has already.
+    pub(crate) fn upload(&self) -> Option<Upload> {
+        match &self.pieces {
+            Pieces::Few(_) => None,
+            Pieces::Other(other) => match &**other {
+                Other::Many(_) => None,
+                Other::Streamed(streamed) => Some(streamed.upload.clone()),
+            },
+        }
+    }
+}
+
+// A `usize` is at most 64 bits wide, so nothing is lost.
+fn total<'b>(slices: impl IntoIterator<Item = &'b Bytes>) -> u64 {
+    slices.into_iter().map(|slice| slice.len() as u64).sum()
+}
+
+/// Takes the next piece that holds anything.
+fn next(slices: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    std::iter::from_fn(|| slices.pop_front()).find(|slice| !slice.is_empty())
+}
+
+impl Streamed {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if let Some(slice) = next(&mut self.prefix) {
+            self.note_end();
+            return Poll::Ready(Some(Ok(Frame::data(slice))));
+        }
+        loop {
+            let Some(frame) = ready!(self.source.as_mut().poll_frame(cx)).transpose()? else {
+                // A body that is shorter than it was said to be must not look whole.
+                if self.rest.is_some_and(|rest| rest > 0) {
+                    return Poll::Ready(Some(Err(RequestBodyError)));
+                }
+                self.upload.0.store(true, Relaxed);
+                return Poll::Ready(None);
+            };
+            // Trailers are for one hop, and nobody asked for them.
+            let Ok(data) = frame.into_data() else { continue };
+            if data.is_empty() {
+                continue;
+            }
+            if let Some(rest) = &mut self.rest {
+                *rest = rest.checked_sub(data.len() as u64).ok_or(RequestBodyError)?;
+            }
+            self.note_end();
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+
+    /// Notes the end, of which hyper does not ask where it knows the length.
+    fn note_end(&self) {
+        if self.is_end() {
+            self.upload.0.store(true, Relaxed);
+        }
+    }
+
+    /// Returns whether the end is known. A source that says so with bytes owing has failed, which a
+    /// further poll will tell.
+    fn is_end(&self) -> bool {
+        let is_over = match self.rest {
+            Some(rest) => rest == 0,
+            None => self.source.is_end_stream(),
+        };
+        is_over && self.prefix.iter().all(Bytes::is_empty)
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = RequestBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.slices.iter_mut().find(|slice| !slice.is_empty());
-        Poll::Ready(next.map(|slice| Ok(Frame::data(mem::take(slice)))))
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let slice = match &mut self.pieces {
+            Pieces::Few(slices) => slices.iter_mut().find(|slice| !slice.is_empty()).map(mem::take),
+            Pieces::Other(other) => match &mut **other {
+                Other::Many(slices) => next(slices),
+                Other::Streamed(streamed) => return streamed.poll_frame(cx),
+            },
+        };
+        Poll::Ready(slice.map(|slice| Ok(Frame::data(slice))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_empty()
+        match &self.pieces {
+            Pieces::Few(slices) => slices.iter().all(Bytes::is_empty),
+            Pieces::Other(other) => match &**other {
+                Other::Many(slices) => slices.iter().all(Bytes::is_empty),
+                Other::Streamed(streamed) => streamed.is_end(),
+            },
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len())
+        self.len().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streamed")
+            .field("prefix", &total(&self.prefix))
+            .field("rest", &self.rest)
+            .finish_non_exhaustive()
     }
 }

@@ -8,3 +8,4 @@ pub(crate) mod support;
 mod timeouts;
 mod tls;
 mod upgrade;
+mod uploads;

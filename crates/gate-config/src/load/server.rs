@@ -20,6 +20,7 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
         timeouts: read_timeouts(timeout),
         allowed_hosts: hosts.into_iter().map(|host| host.trim().to_ascii_lowercase()).collect(),
         allow_unauthenticated: llm.flag("allow_unauthenticated").is_some_and(|set| set.value),
+        allow_admin_paths: llm.flag("allow_admin_paths").is_some_and(|set| set.value),
     }
 }
 
@@ -30,6 +31,10 @@ fn read_limits(limits: &Section<'_>) -> Limits {
         max_request_bytes: limits
             .whole("max_request_size_mb")
             .map_or(default.max_request_bytes, |set| set.value << 20),
+        // 0 means no limit.
+        max_upload_bytes: limits
+            .whole("max_upload_size_mb")
+            .map_or(default.max_upload_bytes, |set| (set.value > 0).then_some(set.value << 20)),
         max_request_duration: seconds("max_request_duration_sec", default.max_request_duration),
         max_connections: limits
             .whole("max_connections")

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gate_config::{AuthStyle, LogFormat, LogLevel, Model, Sources};
 
-use crate::{loaded, provider, warnings};
+use crate::{QUIET, loaded, provider, text, warnings};
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -50,6 +50,19 @@ fn the_example_loads_and_means_what_it_says() {
     let glm = provider(&loaded, "anthropic.glm");
     assert_eq!(glm.models, [section("glm-5", "glm-5")]);
     assert_eq!(glm.auth, AuthStyle::XApiKey);
+}
+
+// Spec: config C-16, C-17.
+#[test]
+fn uploads_and_admin_paths_have_their_settings() {
+    for (toml, bytes, admin) in [
+        ("", Some(2 << 30), false),
+        ("[llm]\nallow_admin_paths = true\n[llm.limits]\nmax_upload_size_mb = 1\n", Some(1 << 20), true),
+        ("[llm.limits]\nmax_upload_size_mb = 0\n", None, false),
+    ] {
+        let server = loaded(&text(&format!("{toml}{QUIET}"))).config.server;
+        assert_eq!((server.limits.max_upload_bytes, server.allow_admin_paths), (bytes, admin), "{toml}");
+    }
 }
 
 // Spec: config C-46.

@@ -153,7 +153,7 @@ fn a_clients_parameter_gives_way_to_the_configured_one() {
     }
 }
 
-// Spec: config C-50.
+// Spec: config C-54.
 #[test]
 fn websocket_is_off_until_a_table_above_or_the_provider_says_so() {
     let toml = "[llm.provider.openai]\napi_key = 'k'\nwebsocket = true\n[llm.provider.openai.x]\napi_key = 'x'\n\

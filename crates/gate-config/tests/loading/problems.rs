@@ -59,6 +59,12 @@ fn values_have_the_shape_of_their_setting() {
     );
     check(
         "llm.limits",
+        "max_upload_size_mb = 1048577",
+        "expected a whole number from 0 to 1048576, found the number 1048577",
+    );
+    check("llm", "allow_admin_paths = 'yes'", "expected `true` or `false`, found the text \"yes\"");
+    check(
+        "llm.limits",
         "header_timeout = 0",
         "expected a number of seconds above 0 and up to 31536000, found the number 0",
     );

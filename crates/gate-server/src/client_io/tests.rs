@@ -144,3 +144,31 @@ async fn only_so_much_is_read_ahead() {
     assert!(is_content(&mut watch).await);
     assert!(watch.connection.lock().unwrap().ahead.len() <= READ_AHEAD + 1024);
 }
+
+// Spec: api A-59.
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_leaves_unread_is_read_away_for_a_while() {
+    let (mut peer, (mut io, _watch), activity) = connect(64);
+    activity.leave_unread();
+    let started = Instant::now();
+    let send = async {
+        loop {
+            peer.write_all(&[b'x'; 64]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::select! { () = async { io.shutdown().await.unwrap() } => {}, () = send => {} }
+    assert_eq!(started.elapsed().as_millis(), 2000);
+
+    let (mut peer, (mut io, _watch), activity) = connect(64);
+    activity.leave_unread();
+    let started = Instant::now();
+    let send = async {
+        peer.write_all(&[b'x'; 1000]).await.unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).await.unwrap(), 0);
+        drop(peer);
+    };
+    let (outcome, ()) = tokio::join!(io.shutdown(), send);
+    outcome.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO, "a client that leaves ends the wait");
+}

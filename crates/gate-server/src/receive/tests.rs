@@ -48,6 +48,7 @@ fn script(pieces: &[(u64, &'static str)], ends: bool) -> Script {
 fn limits() -> Limits {
     Limits {
         max_request_bytes: 10,
+        max_upload_bytes: None,
         max_request_duration: Duration::from_secs(100),
         max_connections: 1,
         header_timeout: Duration::from_secs(1),

@@ -27,7 +27,7 @@ fn operations_are_routed_by_their_path() {
     check("/v1/audio/transcriptions", OPENAI, "/audio/transcriptions", Operation::Form);
     check("/v1/messages", ANTHROPIC, "/messages", Operation::Messages);
     check("/v1/messages/count_tokens", ANTHROPIC, "/messages/count_tokens", Operation::CountTokens);
-    check("/v1/messages/batches", ANTHROPIC, "/messages/batches", Operation::Opaque);
+    check("/v1/messages/batches", ANTHROPIC, "/messages/batches", Operation::MessageBatch);
     check("/v1/complete", ANTHROPIC, "/complete", Operation::OtherJson);
     check("/v1/audio/voices", OPENAI, "/audio/voices", Operation::Form);
     check("/v1/files", OPENAI, "/files", Operation::Opaque);

@@ -2,7 +2,6 @@
 //! or in `response`, and is routed and spliced like the body of a POST; any other event passes.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -113,16 +112,14 @@ impl Turns {
             tail: super::RESPONSES,
             operation: Operation::Responses,
         };
-        let Plan { provider, body, model } = forward::plan(&self.snapshot, &route, self.scope, object)?;
+        let Plan { provider, body, model } =
+            forward::plan_message(&self.snapshot, &route, self.scope, &object)?;
         Ok(Turn { provider, model, text: whole(body).await })
     }
 }
 
 /// Joins the slices of a body.
 async fn whole(body: RequestBody) -> Bytes {
-    let collected: Result<_, Infallible> = body.collect().await;
-    match collected {
-        Ok(collected) => collected.to_bytes(),
-        Err(never) => match never {},
-    }
+    // What was planned from slices in memory has no source that could fail.
+    body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
 }

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
+mod batches;
 mod faults;
+mod forms;
 mod forwarding;
 mod identity;
 mod own_endpoints;
+mod paths;
 mod refusing;
 mod secrets;
 mod serving;
 mod streaming;
 mod support;
+mod uploads;
 mod websocket;

@@ -8,6 +8,7 @@ use gate_server::{Drained, GateBody, Gateway, serve_with};
 use gate_testkit::mock::{MockUpstream, Reply};
 use gate_testkit::raw::{RawClient, RawScript};
 use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -171,4 +172,30 @@ async fn a_client_of_http_1_0_sees_a_reset_where_a_body_breaks() {
     let head = client.read_head().await.unwrap();
     assert_eq!(head.header("transfer-encoding"), None);
     assert!(!client.read_body(&head).await.unwrap().is_clean());
+}
+
+// Spec: api A-59.
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_sends_before_it_reads() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server::start(&config(upstream.local_addr().unwrap())).await;
+    let provider = async {
+        let (mut stream, _) = upstream.accept().await.unwrap();
+        stream.read_exact(&mut [0; 1000]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+        // Read on until the gateway leaves, so that it is the gateway that ends the upload.
+        while stream.read(&mut [0; 8192]).await.is_ok_and(|read| read > 0) {}
+    };
+    let client = async {
+        let mut client = server.connect().await;
+        let body = vec![b'x'; 20_000_000];
+        let head =
+            format!("POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+        client.send(head).await.unwrap();
+        client.send(body).await.unwrap();
+        client.read_response().await.unwrap()
+    };
+    let (response, ()) = tokio::join!(client, provider);
+    assert_eq!((response.head.status, response.body.text()), (413, "no".to_owned()));
+    assert_eq!(response.head.header("connection"), Some("close"));
 }

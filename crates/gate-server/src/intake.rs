@@ -1,0 +1,176 @@
+//! Decides how much of a body is read before its request goes on: all of it where a model is looked
+//! for in JSON, up to the model in a form, nothing of what is only passed on.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use gate_config::Limits;
+use gate_upstream::{BodySource, RequestBody};
+use http::HeaderMap;
+use http_body::Body;
+use tokio::time::Instant;
+
+use crate::content;
+use crate::error::{ApiError, ErrorCode};
+use crate::form::{Boundary, FormScanner, ModelPart};
+use crate::receive::{self, next_data};
+use crate::route::Operation;
+use crate::upload::{self, ClientBody, Upload, UploadLimits, UploadProgress};
+
+/// A body up to this declared length is read first even where no model is looked for, since only
+/// what is held can be sent again when a kept connection turns out to be closed.
+const HELD_OPAQUE_BYTES: u64 = 64 * 1024;
+/// A form up to this declared length is read to its end before any of it is sent, so that what is
+/// wrong with it shows before a provider is asked.
+const HELD_FORM_BYTES: u64 = 1024 * 1024;
+
+/// A body as far as it was read.
+pub(crate) struct Received {
+    /// What the held bytes are.
+    pub(crate) content: Content,
+    pub(crate) held: Bytes,
+    /// What is still to come.
+    rest: Option<Rest>,
+    pub(crate) progress: Arc<UploadProgress>,
+}
+
+/// What a body is, as far as routing goes.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// All of a text that should be JSON.
+    Json,
+    /// A form with its model, if it has one.
+    Form(Option<ModelPart>),
+    /// No model is looked for.
+    Opaque,
+}
+
+struct Rest {
+    source: BodySource,
+    length: Option<u64>,
+}
+
+impl Received {
+    /// Makes the body to send, with these pieces in place of the held bytes.
+    pub(crate) fn into_body(self, pieces: [Bytes; 3]) -> RequestBody {
+        match self.rest {
+            None => RequestBody::spliced(pieces),
+            Some(rest) => RequestBody::streamed(pieces, rest.source, rest.length),
+        }
+    }
+
+    /// Makes the body to send as it came.
+    pub(crate) fn into_body_as_is(mut self) -> RequestBody {
+        let held = std::mem::take(&mut self.held);
+        self.into_body([held, Bytes::new(), Bytes::new()])
+    }
+}
+
+/// Reads as much of a body as its route needs.
+///
+/// # Errors
+/// 415 for a content type that the route does not read; 413, 408 and 400 for a body that is too
+/// large, too slow or broken; 400 for a form that is none.
+///
+/// # Cancel safety
+/// Dropping the future loses what was read; the connection is then closed by its owner.
+pub(crate) async fn take_in<B>(
+    body: &mut ClientBody<B>,
+    headers: &HeaderMap,
+    operation: Operation,
+    limits: &Limits,
+) -> Result<Received, ApiError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    if !body.is_end_stream() && operation.reads_json() {
+        if operation == Operation::Form
+            && let Some(boundary) = content::form_boundary(headers)?
+        {
+            return take_in_form(body, &boundary, limits).await;
+        }
+        content::require_json(headers)?;
+    }
+    let is_small = body.size_hint().exact().is_some_and(|length| length <= HELD_OPAQUE_BYTES);
+    if operation.reads_json() || is_small || body.is_end_stream() {
+        let held = receive::receive(Pin::new(body), headers, limits).await?;
+        let progress = Arc::<UploadProgress>::default();
+        progress.add(held.len());
+        progress.set_whole();
+        let content = if operation.reads_json() { Content::Json } else { Content::Opaque };
+        return Ok(Received { content, held, rest: None, progress });
+    }
+    check_declared(body, limits)?;
+    let progress = Arc::default();
+    let rest = rest(body, limits, None, &progress);
+    Ok(Received { content: Content::Opaque, held: Bytes::new(), rest: Some(rest), progress })
+}
+
+/// Reads a form to its model, or to its end if it is small or has none.
+async fn take_in_form<B>(
+    body: &mut ClientBody<B>,
+    boundary: &Boundary,
+    limits: &Limits,
+) -> Result<Received, ApiError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    check_declared(body, limits)?;
+    let reads_all = body.size_hint().exact().is_some_and(|length| length <= HELD_FORM_BYTES);
+    let deadline = Instant::now() + limits.max_request_duration;
+    let progress = Arc::<UploadProgress>::default();
+    let mut form = FormScanner::new(boundary);
+    let mut held = BytesMut::new();
+    let is_whole = loop {
+        if form.model().is_some() && !reads_all && !body.is_over() {
+            break false;
+        }
+        let Some(data) = next_data(Pin::new(body), deadline, limits.body_idle_timeout).await? else {
+            form.finish().map_err(|error| error.to_api_error().closing())?;
+            progress.set_whole();
+            break true;
+        };
+        let total = progress.add(data.len());
+        form.push(&data).map_err(|error| error.to_api_error().closing())?;
+        if total > limits.max_request_bytes && form.model().is_none() {
+            return Err(no_model_so_far(limits.max_request_bytes));
+        }
+        held.extend_from_slice(&data);
+    };
+    let content = Content::Form(form.model().cloned());
+    let rest = (!is_whole).then(|| rest(body, limits, Some(form), &progress));
+    Ok(Received { content, held: held.freeze(), rest, progress })
+}
+
+/// Refuses what is known to be too large before any of it is read.
+fn check_declared(body: &impl Body, limits: &Limits) -> Result<(), ApiError> {
+    match limits.max_upload_bytes {
+        Some(limit) if body.size_hint().lower() > limit => Err(upload::too_large(limit)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes what passes the rest of a body on.
+fn rest<B>(
+    body: &ClientBody<B>,
+    limits: &Limits,
+    form: Option<FormScanner>,
+    progress: &Arc<UploadProgress>,
+) -> Rest
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let length = body.size_hint().exact();
+    let limits = UploadLimits { bytes: limits.max_upload_bytes, idle: limits.body_idle_timeout };
+    let upload = Upload::new(body.clone(), limits, form, Arc::clone(progress));
+    Rest { source: Box::pin(upload), length }
+}
+
+fn no_model_so_far(limit: u64) -> ApiError {
+    let message = format!(
+        "the form has no `model` in its first {limit} bytes (`[llm.limits] max_request_size_mb`); send the part \
+         `model` before the files"
+    );
+    ApiError::new(ErrorCode::RequestTooLarge, message).closing()
+}
