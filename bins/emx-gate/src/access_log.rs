@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use gate_config::LogFormat;
-use gate_server::{RecordSink, RequestRecord};
+use gate_server::{RecordSink, RequestRecord, StepTimes};
 use jiff::Timestamp;
 use log::{Level, LevelFilter};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::log_writer::{Line, LogWriter};
 use crate::logging::{level_name, timestamp};
@@ -108,6 +108,8 @@ struct JsonLine<'a> {
     duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttfb_ms: Option<u64>,
+    #[serde(flatten)]
+    steps: StepMillis,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +122,18 @@ struct JsonLine<'a> {
     attempts: u32,
     bytes_in: u64,
     bytes_out: u64,
+}
+
+/// The times of the steps, in milliseconds with fractions: most of them take far less than one.
+struct StepMillis(StepTimes);
+
+impl Serialize for StepMillis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let taken = self.0.named().into_iter().filter_map(|(name, time)| Some((name, time?)));
+        // Whole microseconds, so that no digit is noise.
+        let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        serializer.collect_map(taken.map(|(name, time)| (format!("{name}_ms"), millis(time))))
+    }
 }
 
 fn write_json(batch: &mut Vec<u8>, record: &RequestRecord) {
@@ -136,6 +150,7 @@ fn write_json(batch: &mut Vec<u8>, record: &RequestRecord) {
         status: record.status,
         duration_ms: millis(record.duration),
         ttfb_ms: record.ttfb.map(millis),
+        steps: StepMillis(record.steps),
         input_tokens: record.usage.input_tokens,
         output_tokens: record.usage.output_tokens,
         usage_source: record.provider.as_ref().map(|_| record.usage_source.as_str()),

@@ -283,7 +283,7 @@ impl fmt::Display for Found {
         writeln!(f, "    model sent    {}", self.upstream_model)?;
         writeln!(f, "    URL           {}", self.url)?;
         for (setting, text) in &self.settings {
-            writeln!(f, "    {setting:<14}{text}")?;
+            writeln!(f, "    {setting:<13} {text}")?;
         }
         match &self.warning {
             Some(warning) => writeln!(f, "  ! warning       {warning}"),

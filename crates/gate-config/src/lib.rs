@@ -29,7 +29,7 @@ pub use host::is_loopback_host;
 pub use load::{Loaded, load};
 pub use origin::{Origin, Source};
 pub use problem::{Problem, Problems, Warning};
-pub use provider::{AuthStyle, ClientIdentity, Model, Provider};
+pub use provider::{AuthStyle, ClientIdentity, Model, OnDisconnect, Provider};
 pub use report::Report;
 pub use secret::Secret;
 pub use server::{Limits, LogFormat, LogLevel, ServerConfig, Timeouts};

@@ -43,6 +43,10 @@ pub struct Provider {
     pub client_identity: Option<ClientIdentity>,
     /// `anthropic-version` for clients that sent none; only for the kind `anthropic`.
     pub anthropic_version: Option<String>,
+    /// What becomes of an answer whose client leaves.
+    pub on_disconnect: OnDisconnect,
+    /// Whether the usage of a stream is asked for where the client left it open.
+    pub inject_stream_usage: bool,
     /// The provider's own default model: the upstream model that its bare name stands for.
     pub default_model: Option<String>,
     /// The provider's own configured models in the order of the configuration: its default, its
@@ -135,6 +139,29 @@ impl AuthStyle {
 
     /// Every style.
     pub(crate) const ALL: [Self; 4] = [Self::Bearer, Self::XApiKey, Self::ApiKey, Self::None];
+}
+
+/// What becomes of a provider's answer whose client leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// It is cancelled at the provider, which costs no more than what came until then.
+    #[default]
+    Cancel,
+    /// It is read to its end, within bounds, to learn what it really cost.
+    Drain,
+}
+
+impl OnDisconnect {
+    /// Returns the word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Drain => "drain",
+        }
+    }
+
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Cancel, Self::Drain];
 }
 
 /// A client certificate for mutual TLS.

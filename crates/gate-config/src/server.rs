@@ -23,6 +23,11 @@ pub struct ServerConfig {
     pub allow_unauthenticated: bool,
     /// Whether paths that administer the vendor's account (`/v1/organization…`) are passed on.
     pub allow_admin_paths: bool,
+    /// How long an event stream to a client may be silent before a comment line is put into it
+    /// (`sse_keepalive_sec`, default none; 0 means none).
+    pub sse_keepalive: Option<Duration>,
+    /// Whether usage that no provider reports is estimated (`estimate_usage`, default no).
+    pub estimate_usage: bool,
 }
 
 /// A severity of log lines.
@@ -159,6 +164,8 @@ impl Default for ServerConfig {
             allowed_hosts: Vec::new(),
             allow_unauthenticated: false,
             allow_admin_paths: false,
+            sse_keepalive: None,
+            estimate_usage: false,
         }
     }
 }

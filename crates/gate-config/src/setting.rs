@@ -3,7 +3,7 @@
 
 use gate_model_ref::ProviderKind;
 
-use crate::{AuthStyle, LogFormat, LogLevel};
+use crate::{AuthStyle, LogFormat, LogLevel, OnDisconnect};
 
 /// A kind of table with its own set of settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ const LLM: &[Setting] = &[
     setting("allowed_hosts", Shape::Texts),
     setting("allow_unauthenticated", Shape::Flag),
     setting("allow_admin_paths", Shape::Flag),
+    setting("sse_keepalive_sec", Shape::Seconds(Zero::Allowed)),
+    setting("estimate_usage", Shape::Flag),
 ];
 
 const LIMITS: &[Setting] = &[
@@ -133,6 +135,8 @@ const PROVIDER_ROOT: &[Setting] = &[
     CLIENT_KEY_FILE,
     ANTHROPIC_VERSION,
     WEBSOCKET,
+    ON_DISCONNECT,
+    INJECT_STREAM_USAGE,
 ];
 
 const PROVIDER: &[Setting] = &[
@@ -153,6 +157,8 @@ const PROVIDER: &[Setting] = &[
     CLIENT_KEY_FILE,
     ANTHROPIC_VERSION,
     WEBSOCKET,
+    ON_DISCONNECT,
+    INJECT_STREAM_USAGE,
 ];
 
 const API_BASE: Setting = renamed("api_base", &["base_url"], Shape::Text);
@@ -168,6 +174,8 @@ const CLIENT_CERT_FILE: Setting = setting("client_cert_file", Shape::Text);
 const CLIENT_KEY_FILE: Setting = setting("client_key_file", Shape::Text);
 const ANTHROPIC_VERSION: Setting = setting("anthropic_version", Shape::Text);
 const WEBSOCKET: Setting = setting("websocket", Shape::Flag);
+const ON_DISCONNECT: Setting = setting("on_disconnect", one_of!(OnDisconnect));
+const INJECT_STREAM_USAGE: Setting = setting("inject_stream_usage", Shape::Flag);
 
 /// Keys of `[llm]` that a later version brings.
 const LATER_LLM: &[&str] = &[
@@ -181,20 +189,10 @@ const LATER_LLM: &[&str] = &[
     "tls",
     "cors",
     "monitoring",
-    "sse_keepalive_sec",
 ];
 
 /// Keys of a provider that a later version brings.
-const LATER_PROVIDER: &[&str] = &[
-    "fallback",
-    "weight",
-    "rate_limit",
-    "price",
-    "api_keys",
-    "hedge_after_ms",
-    "inject_stream_usage",
-    "on_disconnect",
-];
+const LATER_PROVIDER: &[&str] = &["fallback", "weight", "rate_limit", "price", "api_keys", "hedge_after_ms"];
 
 impl TableKind {
     /// Returns the settings of such a table.

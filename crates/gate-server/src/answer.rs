@@ -1,15 +1,17 @@
 //! An answer before its body is bound to the account of its request.
 
+use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use gate_upstream::{Timings, UpstreamBody};
-use gate_usage::{ContentType, Dialect, EndReason, Meter};
+use gate_upstream::UpstreamBody;
+use gate_usage::{ContentType, Dialect, EndReason, Estimate, Meter, StepTimes};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::body::GateBody;
 use crate::exchange::Exchange;
-use crate::relay::{Framing, Relay};
+use crate::relay::{Framing, Relay, Treatment};
 use crate::shutdown::InFlight;
 use crate::websocket::{Switch, Tunnel};
 
@@ -19,8 +21,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
-    /// How long the upstream's steps took, where one was asked.
-    pub(crate) timings: Option<Timings>,
+    /// What else is done to a payload that is still to come.
+    pub(crate) treatment: Treatment,
 }
 
 /// The bytes of an answer.
@@ -41,7 +43,17 @@ impl Answer {
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // What is serialized here are plain structs of strings and numbers: they always serialize.
         let body = serde_json::to_vec(value).unwrap_or_default();
-        Self { status, headers, payload: Payload::Full(body.into()), timings: None }
+        Self { status, headers, payload: Payload::Full(body.into()), treatment: Treatment::default() }
+    }
+
+    /// Has the usage estimated from the request and this answer, unless it reports its own. An error
+    /// uses nothing.
+    pub(crate) fn estimate(&mut self, request: &[u8]) {
+        if let Payload::Upstream { dialect, content_type, .. } = &self.payload
+            && self.status.is_success()
+        {
+            self.treatment.estimate = Estimate::begin(*dialect, *content_type, request);
+        }
     }
 
     /// Binds the body to the account, which is settled when the body ends or is dropped.
@@ -52,7 +64,7 @@ impl Answer {
     ) -> Response<GateBody> {
         exchange.set_status(self.status);
         let mut headers = self.headers;
-        mark(&mut headers, &exchange, self.timings.as_ref());
+        mark(&mut headers, &mut exchange);
         if let Some(id) = upstream_id(&headers) {
             exchange.record.upstream_request_id = Some(id);
         }
@@ -65,7 +77,7 @@ impl Answer {
             }
             Payload::Upstream { body, dialect, content_type, framing } => {
                 let meter = Meter::new(dialect, content_type);
-                GateBody::relay(Relay::new(body, meter, framing, in_flight, exchange))
+                GateBody::relay(Relay::new(body, meter, framing, self.treatment, in_flight, exchange))
             }
             Payload::Tunnel(switch) => GateBody::tunnel(Tunnel::new(*switch, in_flight, exchange)),
         };
@@ -77,13 +89,13 @@ impl Answer {
 }
 
 /// Adds what every answer carries: the request's id and where its time went.
-pub(crate) fn mark(headers: &mut HeaderMap, exchange: &Exchange, timings: Option<&Timings>) {
+pub(crate) fn mark(headers: &mut HeaderMap, exchange: &mut Exchange) {
     const ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
     const TIME: HeaderName = HeaderName::from_static("x-gateway-response-time");
     const TIMING: HeaderName = HeaderName::from_static("server-timing");
     headers.insert(ID, exchange.id.header_value());
-    let elapsed = exchange.elapsed();
-    let timing = server_timing(elapsed, timings);
+    let elapsed = exchange.settle_steps();
+    let timing = server_timing(elapsed, &exchange.record.steps);
     if let Ok(value) = HeaderValue::try_from(format!("{}ms", elapsed.as_millis())) {
         headers.insert(TIME, value);
     }
@@ -93,24 +105,17 @@ pub(crate) fn mark(headers: &mut HeaderMap, exchange: &Exchange, timings: Option
     }
 }
 
-/// Writes the time to the head as `server-timing` metrics, in milliseconds: the whole, and of it
-/// the upstream's steps.
-fn server_timing(elapsed: std::time::Duration, timings: Option<&Timings>) -> String {
-    let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
-    let mut text = format!("total;dur={:.2}", ms(elapsed));
-    let steps = timings.map(|timings| {
-        [
-            ("pool", Some(timings.pool_wait).filter(|wait| !wait.is_zero())),
-            ("dns", timings.dns),
-            ("connect", timings.connect),
-            ("tls", timings.tls),
-            ("upstream", Some(timings.first_byte)),
-        ]
-    });
-    for (name, duration) in steps.into_iter().flatten() {
-        if let Some(duration) = duration {
-            text.push_str(&format!(", {name};dur={:.2}", ms(duration)));
-        }
+/// Writes the time to the head as `server-timing` metrics, in milliseconds: the whole, and what it
+/// was spent on.
+fn server_timing(elapsed: Duration, steps: &StepTimes) -> String {
+    let mut text = String::with_capacity(160);
+    let times = std::iter::once(("total", Some(elapsed))).chain(steps.named());
+    for (name, time) in times.filter_map(|(name, time)| Some((name, time?))) {
+        let separator = if text.is_empty() { "" } else { ", " };
+        // Whole numbers are written several times faster than fractions.
+        let hundredths = (time.as_nanos() + 5_000) / 10_000;
+        // A `String` takes everything.
+        let _ = write!(text, "{separator}{name};dur={}.{:02}", hundredths / 100, hundredths % 100);
     }
     text
 }

@@ -31,7 +31,8 @@ enum Inner {
         /// Settled when the body is dropped.
         exchange: Option<Box<Exchange>>,
     },
-    Relay(Box<Relay>),
+    /// `None` only while it is dropped.
+    Relay(Option<Box<Relay>>),
     /// No body: the connection leaves HTTP.
     Tunnel(Option<Box<Tunnel>>),
 }
@@ -45,7 +46,7 @@ impl GateBody {
 
     /// Makes a body that relays an upstream's.
     pub(crate) fn relay(relay: Relay) -> Self {
-        Self { inner: Inner::Relay(Box::new(relay)), busy: None }
+        Self { inner: Inner::Relay(Some(Box::new(relay))), busy: None }
     }
 
     /// Makes the body of an answer that begins a session of another protocol.
@@ -79,6 +80,16 @@ impl GateBody {
     }
 }
 
+impl Drop for GateBody {
+    fn drop(&mut self) {
+        if let Inner::Relay(relay) = &mut self.inner
+            && let Some(relay) = relay.take()
+        {
+            relay.leave();
+        }
+    }
+}
+
 impl Body for GateBody {
     type Data = Bytes;
     type Error = BrokenBody;
@@ -89,7 +100,8 @@ impl Body for GateBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         match &mut self.get_mut().inner {
             Inner::Full { data, .. } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
-            Inner::Relay(relay) => relay.poll_frame(cx),
+            Inner::Relay(Some(relay)) => relay.poll_frame(cx),
+            Inner::Relay(None) => Poll::Ready(None),
             Inner::Tunnel(_) => Poll::Ready(None),
         }
     }
@@ -97,7 +109,7 @@ impl Body for GateBody {
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Full { data, .. } => data.is_none(),
-            Inner::Relay(relay) => relay.is_end_stream(),
+            Inner::Relay(relay) => relay.as_ref().is_none_or(|relay| relay.is_end_stream()),
             Inner::Tunnel(_) => true,
         }
     }
@@ -107,7 +119,7 @@ impl Body for GateBody {
             Inner::Full { data, .. } => SizeHint::with_exact(
                 data.as_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX)),
             ),
-            Inner::Relay(relay) => relay.size_hint(),
+            Inner::Relay(relay) => relay.as_ref().map_or_else(SizeHint::default, |relay| relay.size_hint()),
             Inner::Tunnel(_) => SizeHint::with_exact(0),
         }
     }

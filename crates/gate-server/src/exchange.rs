@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use gate_usage::{EndReason, RecordSink, RequestRecord};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
@@ -31,8 +32,12 @@ pub(crate) struct Exchange {
     pub(crate) upload: Option<Arc<UploadProgress>>,
     /// Whether the answer may be a new object, whose maker is to be remembered.
     pub(crate) birth: Option<Birth>,
+    /// How long others were waited for: the client's body, providers.
+    waited: Duration,
     /// How it ended, once that is known; a drop before means that the client is gone.
     end: Option<EndReason>,
+    /// When the client left an answer that is read on without it.
+    left: Option<Instant>,
     sinks: Sinks,
 }
 
@@ -45,12 +50,35 @@ impl Exchange {
         let end = path.floor_char_boundary(MAX_PATH);
         let path = path.get(..end).unwrap_or_default();
         let record = RequestRecord::new(id.to_shared(), method.clone(), path.into(), started_at);
-        Box::new(Self { record, id, started: Instant::now(), upload: None, birth: None, end: None, sinks })
+        Box::new(Self {
+            record,
+            id,
+            started: Instant::now(),
+            upload: None,
+            birth: None,
+            waited: Duration::ZERO,
+            end: None,
+            left: None,
+            sinks,
+        })
     }
 
     /// Returns the time since the request's head was read.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Notes a time that was spent waiting for others, whatever came of it.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// Ends the clock of the gateway's own share at the head of the answer, and returns the whole
+    /// time until then.
+    pub(crate) fn settle_steps(&mut self) -> Duration {
+        let elapsed = self.elapsed();
+        self.record.steps.gateway = Some(elapsed.saturating_sub(self.waited));
+        elapsed
     }
 
     /// Notes the status that the client gets.
@@ -60,7 +88,23 @@ impl Exchange {
 
     /// Notes that the answer is an error of the gateway.
     pub(crate) fn fail(&mut self, code: ErrorCode) {
-        self.record.error_code = Some(code.as_str());
+        if self.left.is_none() {
+            self.record.error_code = Some(code.as_str());
+        }
+    }
+
+    /// Notes bytes that are handed to the client's connection.
+    pub(crate) fn sent(&mut self, data: &Bytes) {
+        if self.left.is_none() {
+            self.record.bytes_out += u64::try_from(data.len()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// Notes that the client is gone, while the answer is read on for its usage. All else that
+    /// comes of the answer is then nobody's affair.
+    pub(crate) fn client_left(&mut self) {
+        self.end(EndReason::ClientGone);
+        self.left.get_or_insert_with(Instant::now);
     }
 
     /// Notes how the answer ends. The first word counts: what follows is its consequence.
@@ -72,7 +116,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.record.end = self.end.unwrap_or(EndReason::ClientGone);
-        self.record.duration = self.started.elapsed();
+        self.record.duration = self.left.unwrap_or_else(Instant::now) - self.started;
         // A session counts for itself what it takes in.
         if let Some(upload) = &self.upload {
             self.record.bytes_in = upload.bytes();

@@ -4,27 +4,30 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gate_config::{Provider, ProviderIndex, Scope, Target};
+use gate_config::{OnDisconnect, Provider, ProviderIndex, Scope, Target};
 use gate_model_ref::{ModelRef, ProviderKind};
 use gate_upstream::{
-    RequestBody, RequestCredential, UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse,
+    RequestBody, RequestCredential, Timings, UpstreamError, UpstreamErrorKind, UpstreamRequest,
+    UpstreamResponse,
 };
-use gate_usage::{ContentType, Dialect};
+use gate_usage::{ContentType, Dialect, StepTimes};
 use http::header::{CONNECTION, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderName, Method, StatusCode};
 use http_body::Body;
+use tokio::time::Instant;
 
 use crate::answer::{Answer, Payload};
 use crate::auth::ClientCredentials;
 use crate::error::{ApiError, ErrorCode, GATEWAY_ERROR, StreamDialect};
 use crate::exchange::Exchange;
+use crate::extra_frame::ExtraFrame;
 use crate::gateway::Gateway;
 use crate::head::RequestHead;
 use crate::hops::Hops;
 use crate::intake::{Content, Received};
 use crate::makers::Birth;
-use crate::relay::Framing;
+use crate::relay::{Framing, Treatment};
 use crate::route::{self, Forward, Operation};
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
@@ -40,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) body: RequestBody,
     /// The upstream model, where the request names one.
     pub(crate) model: Option<Box<str>>,
+    /// What is not the client's own of the answer, because the gateway asked for it.
+    pub(crate) extra_frame: Option<ExtraFrame>,
 }
 
 /// Counts and logs the times that a request was sent again because a kept connection had closed
@@ -105,11 +110,19 @@ where
         return Box::pin(websocket::open(opening, in_flight, exchange)).await;
     }
     let scopes = Scopes { named: scope, unnamed: scope_of_object(gateway, snapshot, &route, scope) };
-    let received = intake::take_in(body, &parts.headers, route.operation, &snapshot.server.limits).await?;
+    let begin = Instant::now();
+    let received = intake::take_in(body, &parts.headers, route.operation, &snapshot.server.limits).await;
+    exchange.wait(begin.elapsed());
+    let received = received?;
+    exchange.record.steps.receive = Some(begin.elapsed());
     let upload = Arc::clone(&received.progress);
     exchange.upload = Some(Arc::clone(&upload));
 
+    let begin = Instant::now();
+    // Kept only to be read once more; the bytes are shared with what is sent.
+    let to_estimate = snapshot.server.estimate_usage.then(|| received.held.clone());
     let plan = plan(snapshot, &route, scopes, received)?;
+    exchange.record.steps.route = Some(begin.elapsed());
     let endpoint = snapshot.endpoint(plan.provider);
     exchange.record.provider = Some(endpoint.shared_name());
     exchange.record.model = plan.model.as_deref().map(Into::into);
@@ -136,19 +149,35 @@ where
         body: plan.body,
     };
     exchange.record.attempts = 1;
-    let response = tokio::select! {
+    let begin = Instant::now();
+    let sent = tokio::select! {
         sent = gateway.upstream().send(endpoint, request) => {
             note_retries(exchange, sent.as_ref().map_or_else(UpstreamError::retries, |sent| sent.timings.retries));
             // What ended an upload is known best where it was seen.
             sent.map_err(|error| match (error.kind(), upload.fault()) {
                 (UpstreamErrorKind::RequestBody, Some(fault)) => fault.to_api_error(),
                 _ => failure::upstream(endpoint.name(), &error),
-            })?
+            })
         }
-        () = in_flight.ended() => return Err(failure::shutting_down()),
+        () = in_flight.ended() => Err(failure::shutting_down()),
     };
+    exchange.wait(begin.elapsed());
+    let response = sent?;
+    note_steps(&mut exchange.record.steps, &response.timings);
     exchange.record.ttfb = Some(exchange.elapsed());
-    let mut answer = answer(response, &route, &asked)?;
+    let treatment = Treatment {
+        extra_frame: plan.extra_frame,
+        estimate: None,
+        keepalive: snapshot.server.sse_keepalive,
+        drains: match snapshot.providers.provider(plan.provider).on_disconnect {
+            OnDisconnect::Cancel => None,
+            OnDisconnect::Drain => Some(gateway.drains()),
+        },
+    };
+    let mut answer = answer(response, &route, &asked, treatment)?;
+    if let Some(request) = to_estimate {
+        answer.estimate(&request);
+    }
     if is_our_key && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         blame_our_key(snapshot, plan.provider, exchange, &mut answer).await?;
     }
@@ -164,6 +193,14 @@ where
     }
     mark(&mut answer.headers, endpoint.name(), plan.model.as_deref());
     Ok(answer)
+}
+
+/// Notes what the time at the provider went to.
+pub(crate) fn note_steps(steps: &mut StepTimes, timings: &Timings) {
+    steps.queue = Some(timings.pool_wait);
+    steps.connect = timings.connect.map(|tcp| tcp + timings.dns.unwrap_or_default());
+    steps.tls = timings.tls;
+    steps.upstream = Some(timings.first_byte);
 }
 
 /// Turns what the path or the header pins into where names are looked up. A pin by the header also
@@ -275,7 +312,7 @@ fn plan(
                 [held.slice(..model.span.start), new, held.slice(model.span.end..)]
             };
             let model = Some(target.upstream_model.into());
-            Ok(Plan { provider: target.provider, body: received.into_body(pieces), model })
+            Ok(Plan { provider: target.provider, body: received.into_body(pieces), model, extra_frame: None })
         }
         Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
         Content::Json => plan_json(snapshot, route, scopes, &received.held),
@@ -307,7 +344,12 @@ fn plan_json(
             || (route.operation == Operation::Responses && head.has_prompt) =>
         {
             let provider = without_model(snapshot, scopes.unnamed)?;
-            return Ok(Plan { provider, body: RequestBody::whole(body.clone()), model: None });
+            return Ok(Plan {
+                provider,
+                body: RequestBody::whole(body.clone()),
+                model: None,
+                extra_frame: None,
+            });
         }
         None => {
             head.require_no_twin()?;
@@ -315,9 +357,13 @@ fn plan_json(
             default.or_else(|| pinned_default(snapshot, scopes.named)).ok_or_else(failure::missing_model)?
         }
     };
+    let may_ask = snapshot.providers.provider(target.provider).inject_stream_usage
+        && matches!(route.operation, Operation::ChatCompletions | Operation::Completions);
+    let usage = if may_ask { head.usage_edit() } else { None };
     Ok(Plan {
         provider: target.provider,
-        body: head.splice(body, target.upstream_model),
+        extra_frame: usage.as_ref().map(|_| ExtraFrame::default()),
+        body: head.splice(body, target.upstream_model, usage),
         model: Some(target.upstream_model.into()),
     })
 }
@@ -353,6 +399,7 @@ fn plan_batch(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result
         provider: first.provider,
         body: batch::splice(&received.held, &models, targets.iter().map(|target| target.upstream_model)),
         model: is_one_model.then(|| first.upstream_model.into()),
+        extra_frame: None,
     })
 }
 
@@ -366,7 +413,7 @@ fn resolve<'s>(snapshot: &'s Snapshot, scope: Scope, name: &'s str) -> Result<Ta
 /// Plans a request that names no model: it goes out as it came.
 fn unnamed(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result<Plan, ApiError> {
     let provider = without_model(snapshot, scopes.unnamed)?;
-    Ok(Plan { provider, body: received.into_body_as_is(), model: None })
+    Ok(Plan { provider, body: received.into_body_as_is(), model: None, extra_frame: None })
 }
 
 /// Returns the provider of a request that names no model: the pinned one, else the kind's root.
@@ -397,6 +444,7 @@ pub(crate) fn answer(
     response: UpstreamResponse,
     route: &Forward<'_>,
     asked: &Asked,
+    treatment: Treatment,
 ) -> Result<Answer, ApiError> {
     let status = response.status;
     let is_answer = match status.as_u16() {
@@ -417,13 +465,8 @@ pub(crate) fn answer(
     Ok(Answer {
         status,
         headers,
-        payload: Payload::Upstream {
-            body: response.body,
-            dialect: dialect(route.operation),
-            content_type,
-            framing,
-        },
-        timings: Some(response.timings),
+        payload: Payload::Upstream { body: response.body, dialect: dialect(route), content_type, framing },
+        treatment,
     })
 }
 
@@ -469,8 +512,8 @@ fn stream_dialect(route: &Forward<'_>) -> StreamDialect {
     }
 }
 
-fn dialect(operation: Operation) -> Dialect {
-    match operation {
+fn dialect(route: &Forward<'_>) -> Dialect {
+    match route.operation {
         Operation::ChatCompletions => Dialect::ChatCompletions,
         Operation::Completions => Dialect::Completions,
         Operation::Responses => Dialect::Responses,
@@ -478,7 +521,11 @@ fn dialect(operation: Operation) -> Dialect {
         Operation::Messages => Dialect::Messages,
         Operation::CountTokens => Dialect::CountTokens,
         Operation::MessageBatch | Operation::OtherJson | Operation::Form | Operation::Opaque => {
-            Dialect::Other
+            match route.kind {
+                ProviderKind::OpenAi if route.tail.starts_with("/images/") => Dialect::Images,
+                ProviderKind::OpenAi if route.tail.starts_with("/audio/") => Dialect::Audio,
+                ProviderKind::OpenAi | ProviderKind::Anthropic => Dialect::Other,
+            }
         }
     }
 }

@@ -18,11 +18,13 @@ use http::request::Parts;
 use http::{HeaderName, Method, Request, Response};
 use http_body::Body;
 use hyper::service::Service;
+use tokio::time::Instant;
 
 use crate::answer::{self, Answer};
 use crate::auth::ClientCredentials;
 use crate::body::GateBody;
 use crate::client_io::ClientClocks;
+use crate::drains::Drains;
 use crate::error::{ApiError, ErrorCode};
 use crate::exchange::{Exchange, Sinks};
 use crate::hops::Instance;
@@ -53,6 +55,7 @@ struct Shared {
     instance: Instance,
     shutdown: Arc<Shutdown>,
     makers: Arc<Makers>,
+    drains: Arc<Drains>,
 }
 
 /// Collects what a [`Gateway`] is made of.
@@ -91,6 +94,7 @@ impl GatewayBuilder {
             instance: Instance::random(),
             shutdown: Arc::default(),
             makers: Arc::default(),
+            drains: Arc::default(),
         })))
     }
 }
@@ -162,7 +166,9 @@ impl Gateway {
         };
         snapshot.host_guard.check(host)?;
         edge::check_rest(parts, &snapshot.host_guard)?;
+        let begin = Instant::now();
         let credentials = ClientCredentials::parse(&parts.headers)?;
+        exchange.record.steps.auth = Some(begin.elapsed());
         match route? {
             Route::Own(own) => own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)),
             Route::Forward(route) => {
@@ -198,6 +204,21 @@ impl Gateway {
         self.0.shutdown.in_flight()
     }
 
+    /// Returns how many answers are read on whose clients have left, and how many were cancelled
+    /// instead because those were too many.
+    pub fn left_answers(&self) -> (usize, u64) {
+        (self.0.drains.running(), self.0.drains.refused())
+    }
+
+    /// Ends the reading of answers whose clients have left; each is recorded with the usage that it
+    /// had shown by then.
+    ///
+    /// # Cancel safety
+    /// They end also if the future is dropped.
+    pub async fn end_left_answers(&self) {
+        self.0.drains.end().await;
+    }
+
     /// Ends every running answer: a stream with an error event, anything else uncleanly.
     pub fn end_answers(&self) {
         self.0.shutdown.end_answers();
@@ -213,6 +234,10 @@ impl Gateway {
 
     pub(crate) fn makers(&self) -> &Arc<Makers> {
         &self.0.makers
+    }
+
+    pub(crate) fn drains(&self) -> Arc<Drains> {
+        Arc::clone(&self.0.drains)
     }
 
     pub(crate) fn instance(&self) -> &Instance {
@@ -247,7 +272,7 @@ fn refuse(error: &ApiError, dialect: ProviderKind, mut exchange: Box<Exchange>) 
         log::warn!("{}: {}: {detail}", exchange.id.as_str(), error.code.as_str());
     }
     let mut response = error.render(dialect, &exchange.id);
-    answer::mark(response.headers_mut(), &exchange, None);
+    answer::mark(response.headers_mut(), &mut exchange);
     exchange.set_status(response.status());
     exchange.fail(error.code);
     exchange.end(EndReason::GatewayError);

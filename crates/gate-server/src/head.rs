@@ -2,6 +2,7 @@
 //! a value of it. Nested members of the same names are not looked at.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -21,6 +22,8 @@ pub(crate) struct RequestHead<'b> {
     pub(crate) has_prompt: bool,
     /// Whether a `Model` in other letters is there.
     has_model_twin: bool,
+    is_streaming: bool,
+    stream_options: StreamOptions<'b>,
     /// The first byte behind the opening brace, and whether the object is empty.
     opening: Opening,
 }
@@ -32,6 +35,23 @@ pub(crate) struct ModelMember<'b> {
     pub(crate) name: Cow<'b, str>,
     /// Where the value stands in the body, quotes included.
     pub(crate) span: Range<usize>,
+}
+
+/// The top-level `stream_options`.
+#[derive(Debug, PartialEq, Eq)]
+enum StreamOptions<'b> {
+    Absent,
+    /// The value, and where it stands.
+    Given(&'b str, Range<usize>),
+    /// There are two, and readers differ in which one they take.
+    Repeated,
+}
+
+/// One change of a body: what stands instead of a span, which may be empty.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    span: Range<usize>,
+    text: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -64,8 +84,19 @@ impl<'b> RequestHead<'b> {
         // The map was read, so its brace is the first byte that is not white space.
         let after_brace = text.find('{').map_or(0, |at| at + 1);
         let opening = Opening { after_brace, is_empty: members.is_empty };
-        let Members { has_prompt, has_model_twin, .. } = members;
-        Ok(Self { model, has_prompt, has_model_twin, opening })
+        let stream_options = match members.stream_options {
+            _ if members.is_stream_options_repeated => StreamOptions::Repeated,
+            Some(raw) => StreamOptions::Given(raw.get(), span_of(raw, text)),
+            None => StreamOptions::Absent,
+        };
+        Ok(Self {
+            model,
+            has_prompt: members.has_prompt,
+            has_model_twin: members.has_model_twin,
+            is_streaming: members.stream.map(RawValue::get) == Some("true"),
+            stream_options,
+            opening,
+        })
     }
 
     /// Checks that a model can be put into a body that names none.
@@ -76,26 +107,80 @@ impl<'b> RequestHead<'b> {
         if self.has_model_twin && self.model.is_none() { Err(duplicate("model")) } else { Ok(()) }
     }
 
-    /// Returns the body to send so that it names `upstream_model`: the whole body where it does so
-    /// already, else three slices around the one value that differs. Nothing is copied.
-    pub(crate) fn splice(&self, body: &Bytes, upstream_model: &str) -> RequestBody {
+    /// Returns the edit that asks for the usage of a stream, if the client left that open: it said
+    /// neither yes nor no. What is no object is left to the provider to refuse.
+    pub(crate) fn usage_edit(&self) -> Option<Edit> {
+        const ASK: &str = "\"include_usage\":true";
+        if !self.is_streaming {
+            return None;
+        }
+        match &self.stream_options {
+            StreamOptions::Repeated => None,
+            StreamOptions::Absent => {
+                let member = format!("\"stream_options\":{{{ASK}}}");
+                // Behind the model, whose value is often replaced: then both are one slice. The
+                // object is not empty, since it has `stream`.
+                Some(match &self.model {
+                    Some(model) => Edit::insertion(model.span.end, format!(",{member}")),
+                    None => Edit::insertion(self.opening.after_brace, format!("{member},")),
+                })
+            }
+            StreamOptions::Given("null", span) => {
+                Some(Edit { span: span.clone(), text: format!("{{{ASK}}}") })
+            }
+            StreamOptions::Given(options, span) => {
+                let members: BTreeMap<String, IgnoredAny> = serde_json::from_str(options).ok()?;
+                let separator = if members.is_empty() { "" } else { "," };
+                let edit = || Edit::insertion(span.start + 1, format!("{ASK}{separator}"));
+                (!members.contains_key("include_usage")).then(edit)
+            }
+        }
+    }
+
+    /// Returns the edit that makes the body name `upstream_model`, unless it does so already.
+    fn model_edit(&self, upstream_model: &str) -> Option<Edit> {
         match &self.model {
-            Some(member) if member.name == upstream_model => RequestBody::whole(body.clone()),
-            Some(member) => RequestBody::spliced([
-                body.slice(..member.span.start),
-                quoted(upstream_model).into(),
-                body.slice(member.span.end..),
-            ]),
+            Some(member) if member.name == upstream_model => None,
+            Some(member) => Some(Edit { span: member.span.clone(), text: quoted(upstream_model) }),
             None => {
                 let separator = if self.opening.is_empty { "" } else { "," };
                 let member = format!("\"model\":{}{separator}", quoted(upstream_model));
-                RequestBody::spliced([
-                    body.slice(..self.opening.after_brace),
-                    member.into(),
-                    body.slice(self.opening.after_brace..),
-                ])
+                Some(Edit::insertion(self.opening.after_brace, member))
             }
         }
+    }
+
+    /// Returns the body to send so that it names `upstream_model` and has `usage` done to it: the
+    /// whole body where nothing changes, else slices around what does. Only what stands between two
+    /// changes is copied, and mostly that is nothing.
+    pub(crate) fn splice(&self, body: &Bytes, upstream_model: &str, usage: Option<Edit>) -> RequestBody {
+        match (self.model_edit(upstream_model), usage) {
+            (None, None) => RequestBody::whole(body.clone()),
+            (Some(edit), None) | (None, Some(edit)) => edit.splice(body),
+            (Some(one), Some(other)) if one.span.start <= other.span.start => {
+                one.and(&other, body).splice(body)
+            }
+            (Some(one), Some(other)) => other.and(&one, body).splice(body),
+        }
+    }
+}
+
+impl Edit {
+    fn insertion(at: usize, text: String) -> Self {
+        Self { span: at..at, text }
+    }
+
+    /// Makes one edit of two, of which `later` stands behind this one.
+    fn and(self, later: &Self, body: &Bytes) -> Self {
+        // The body was read as text, and both ends are those of values in it.
+        let between = body.get(self.span.end..later.span.start).unwrap_or_default();
+        let between = String::from_utf8_lossy(between);
+        Self { span: self.span.start..later.span.end, text: self.text + &between + &later.text }
+    }
+
+    fn splice(self, body: &Bytes) -> RequestBody {
+        let Range { start, end } = self.span;
+        RequestBody::spliced([body.slice(..start), self.text.into(), body.slice(end..)])
     }
 }
 
@@ -108,10 +193,15 @@ impl<'b> ModelMember<'b> {
             ));
         }
         let Name(name) = serde_json::from_str(raw.get()).map_err(|error| invalid_json(&error))?;
-        // The raw value is a slice of the body, so the difference of the addresses is its place.
-        let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
-        Ok(Self { name, span: start..start + raw.get().len() })
+        Ok(Self { name, span: span_of(raw, body) })
     }
+}
+
+/// Returns where a value stands in the body that it is a slice of.
+fn span_of(raw: &RawValue, body: &str) -> Range<usize> {
+    // The difference of the addresses is its place.
+    let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
+    start..start + raw.get().len()
 }
 
 /// A string that is borrowed where it holds no escape.
@@ -179,6 +269,8 @@ fn type_of(raw: &str) -> &'static str {
 struct Members<'b> {
     model: Option<&'b RawValue>,
     stream: Option<&'b RawValue>,
+    stream_options: Option<&'b RawValue>,
+    is_stream_options_repeated: bool,
     has_prompt: bool,
     has_model_twin: bool,
     is_empty: bool,
@@ -203,6 +295,10 @@ impl<'de> Visitor<'de> for MembersVisitor {
             match key {
                 Key::Model => members.model = Some(map.next_value()?),
                 Key::Stream => members.stream = Some(map.next_value()?),
+                Key::StreamOptions => {
+                    members.is_stream_options_repeated |= members.stream_options.is_some();
+                    members.stream_options = Some(map.next_value()?);
+                }
                 Key::Prompt => {
                     // `null` is how some clients leave a member out.
                     members.has_prompt |= map.next_value::<&RawValue>()?.get() != "null";
@@ -244,7 +340,7 @@ impl SeenKeys {
                 let seen = self.max_tokens.get_mut(at)?;
                 (std::mem::replace(seen, true), *MAX_TOKENS_KEYS.get(at)?)
             }
-            Key::Prompt | Key::Other => return None,
+            Key::StreamOptions | Key::Prompt | Key::Other => return None,
         };
         was_seen.then_some(name)
     }
@@ -259,6 +355,7 @@ enum Key {
     /// `model` in other letters, such as `Model`.
     ModelTwin,
     Stream,
+    StreamOptions,
     Prompt,
     /// One of [`MAX_TOKENS_KEYS`].
     MaxTokens(usize),
@@ -289,6 +386,7 @@ impl Visitor<'_> for KeySeed {
         Ok(match key {
             b"model" => Key::Model,
             b"stream" => Key::Stream,
+            b"stream_options" => Key::StreamOptions,
             b"prompt" => Key::Prompt,
             _ if key.eq_ignore_ascii_case(b"model") => Key::ModelTwin,
             _ => {

@@ -1,18 +1,25 @@
 //! Passes an upstream's answer on as it comes, reads the usage from it, and never shows a broken
 //! one as whole.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gate_upstream::{UpstreamBody, UpstreamError, UpstreamErrorKind};
-use gate_usage::{EndReason, Meter};
+use gate_usage::{EndReason, Estimate, Meter, UsageSource};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use crate::body::BrokenBody;
+use crate::drains::Drains;
 use crate::error::{ErrorCode, StreamDialect, error_event};
 use crate::exchange::Exchange;
+use crate::extra_frame::ExtraFrame;
 use crate::failure;
+use crate::lazy_timer::LazyTimer;
 use crate::shutdown::{EndWatch, InFlight};
 
 /// An answer on its way from an upstream to a client.
@@ -20,8 +27,12 @@ use crate::shutdown::{EndWatch, InFlight};
 pub(crate) struct Relay {
     upstream: UpstreamBody,
     meter: Meter,
+    estimate: Option<Estimate>,
     framing: Framing,
     state: State,
+    extra_frame: Option<ExtraFrame>,
+    keepalive: Option<Keepalive>,
+    drains: Option<Arc<Drains>>,
     end_watch: EndWatch,
     in_flight: InFlight,
     exchange: Box<Exchange>,
@@ -36,6 +47,31 @@ pub(crate) struct Framing {
     /// like an end.
     pub(crate) needs_terminal: bool,
 }
+
+/// What the configuration wants done to an answer besides relaying it.
+#[derive(Debug, Default)]
+pub(crate) struct Treatment {
+    /// After how much silence an event stream gets a comment line.
+    pub(crate) keepalive: Option<Duration>,
+    /// Who reads the answer to its end if the client leaves; nobody, if it is to be cancelled.
+    pub(crate) drains: Option<Arc<Drains>>,
+    /// What takes the usage out of an event stream that the client did not ask for.
+    pub(crate) extra_frame: Option<ExtraFrame>,
+    /// The guess at the usage, for an answer that reports none.
+    pub(crate) estimate: Option<Estimate>,
+}
+
+/// Breaks the silence of an event stream, so that no load balancer takes it for dead. It looks at
+/// what the client is sent: the provider's own clock is not touched by it.
+#[derive(Debug)]
+struct Keepalive {
+    interval: Duration,
+    last_sent: Instant,
+    timer: LazyTimer,
+}
+
+/// A comment, which every reader of event streams passes over.
+const KEEPALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 #[derive(Debug)]
 enum State {
@@ -60,12 +96,23 @@ impl Relay {
         upstream: UpstreamBody,
         meter: Meter,
         framing: Framing,
+        treatment: Treatment,
         in_flight: InFlight,
         exchange: Box<Exchange>,
     ) -> Self {
-        let end_watch = EndWatch::default();
-        let mut relay =
-            Self { upstream, meter, framing, state: State::Streaming, end_watch, in_flight, exchange };
+        let mut relay = Self {
+            upstream,
+            meter,
+            estimate: treatment.estimate,
+            framing,
+            state: State::Streaming,
+            extra_frame: treatment.extra_frame.filter(|_| framing.stream.is_some()),
+            keepalive: treatment.keepalive.filter(|_| framing.stream.is_some()).map(Keepalive::new),
+            drains: treatment.drains,
+            end_watch: EndWatch::default(),
+            in_flight,
+            exchange,
+        };
         if relay.upstream.is_end_stream() {
             relay.complete();
         }
@@ -77,7 +124,31 @@ impl Relay {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.upstream.size_hint()
+        match self.extra_frame {
+            Some(_) => SizeHint::default(),
+            None => self.upstream.size_hint(),
+        }
+    }
+
+    /// Takes leave of the client: an answer that is to be read on goes where that is done, any
+    /// other is cancelled at its provider.
+    pub(crate) fn leave(mut self: Box<Self>) {
+        let is_unfinished = matches!(self.state, State::Streaming) && !self.in_flight.shutdown().is_ending();
+        if let Some(drains) = self.drains.take().filter(|_| is_unfinished && !self.meter.has_error()) {
+            self.in_flight.leave();
+            self.exchange.client_left();
+            self.keepalive = None;
+            drains.spawn(self);
+        }
+    }
+
+    /// Reads the rest of the answer for the sake of its usage.
+    ///
+    /// # Cancel safety
+    /// Dropping the future with the relay cancels the answer; the record has what was seen.
+    pub(crate) async fn read_on(&mut self) {
+        let mut next = async || poll_fn(|cx| self.poll_frame(cx)).await;
+        while let Some(Ok(_)) = next().await {}
     }
 
     pub(crate) fn poll_frame(
@@ -88,7 +159,7 @@ impl Relay {
             State::Streaming => self.poll_upstream(cx),
             State::Telling(event) => {
                 self.state = State::Flushing;
-                self.exchange.record.bytes_out += length(&event);
+                self.exchange.sent(&event);
                 Poll::Ready(Some(Ok(Frame::data(event))))
             }
             State::Flushing => {
@@ -102,23 +173,62 @@ impl Relay {
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        match Pin::new(&mut self.upstream).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.state = State::Streaming;
-                // The upstream side yields data only; it drops trailers.
-                if let Some(data) = frame.data_ref() {
-                    self.meter.push(data);
-                    if let Some(birth) = &mut self.exchange.birth {
-                        birth.look(data);
+        loop {
+            match Pin::new(&mut self.upstream).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.state = State::Streaming;
+                    // The upstream side yields data only; it drops trailers.
+                    let Ok(data) = frame.into_data() else { continue };
+                    let data = self.read(data);
+                    if !data.is_empty() || matches!(self.state, State::Done) {
+                        return Poll::Ready(self.frame(data));
                     }
-                    self.exchange.record.bytes_out += length(data);
                 }
-                if self.upstream.is_end_stream() {
-                    self.complete();
-                }
-                Poll::Ready(Some(Ok(frame)))
+                other => return self.poll_other(cx, other),
             }
-            Poll::Ready(None) => {
+        }
+    }
+
+    /// Reads a piece of the answer and returns what of it the client gets now.
+    fn read(&mut self, data: Bytes) -> Bytes {
+        self.meter.push(&data);
+        if let Some(birth) = &mut self.exchange.birth {
+            birth.look(&data);
+        }
+        if let Some(estimate) = &mut self.estimate {
+            estimate.push(&data);
+        }
+        let data = match &mut self.extra_frame {
+            Some(extra_frame) => extra_frame.push(data),
+            None => data,
+        };
+        if !self.upstream.is_end_stream() {
+            return data;
+        }
+        let held = self.complete();
+        if held.is_empty() { data } else { [data, held].concat().into() }
+    }
+
+    /// Makes a frame for the client, or the end if there is nothing in it.
+    fn frame(&mut self, data: Bytes) -> Option<Result<Frame<Bytes>, BrokenBody>> {
+        if data.is_empty() {
+            return None;
+        }
+        self.exchange.sent(&data);
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.last_sent = Instant::now();
+        }
+        Some(Ok(Frame::data(data)))
+    }
+
+    /// Handles everything that is not data.
+    fn poll_other(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<Option<Result<Frame<Bytes>, UpstreamError>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        match outcome {
+            Poll::Ready(None | Some(Ok(_))) => {
                 self.meter.finish();
                 if self.framing.needs_terminal && !self.meter.has_terminal() {
                     return self.break_off(cx, &Break {
@@ -127,8 +237,8 @@ impl Relay {
                         message: "the provider closed the answer before its end; what came is not the whole answer",
                     });
                 }
-                self.complete();
-                Poll::Ready(None)
+                let held = self.complete();
+                Poll::Ready(self.frame(held))
             }
             Poll::Ready(Some(Err(error))) => {
                 log::warn!("{}: the answer broke off: {}", self.exchange.id.as_str(), failure::chain(&error),);
@@ -146,9 +256,21 @@ impl Relay {
                     );
                 }
                 self.state = State::Streaming;
-                Poll::Pending
+                self.poll_keepalive(cx)
             }
         }
+    }
+
+    /// Sends a comment if the client has seen nothing for long enough and stands between two
+    /// events: within one, it would become a part of it.
+    fn poll_keepalive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let Some(keepalive) = self.keepalive.as_mut().filter(|_| self.meter.is_at_event_boundary()) else {
+            return Poll::Pending;
+        };
+        ready!(keepalive.timer.poll(cx, keepalive.last_sent + keepalive.interval));
+        keepalive.last_sent = Instant::now();
+        self.exchange.sent(&KEEPALIVE);
+        Poll::Ready(Some(Ok(Frame::data(KEEPALIVE))))
     }
 
     /// Starts the unclean end: the error event where the answer is a stream, then the failure.
@@ -160,22 +282,38 @@ impl Relay {
         self.exchange.fail(cause.code);
         self.exchange.end(cause.reason);
         self.state = match self.framing.stream {
-            Some(dialect) => State::Telling(error_event(
-                dialect,
-                cause.code,
-                cause.message,
-                &self.exchange.id,
-                !self.meter.is_at_event_boundary(),
-            )),
+            Some(dialect) => {
+                let event = error_event(
+                    dialect,
+                    cause.code,
+                    cause.message,
+                    &self.exchange.id,
+                    !self.meter.is_at_event_boundary(),
+                );
+                let held = self.extra_frame.as_mut().map(ExtraFrame::release).unwrap_or_default();
+                State::Telling(if held.is_empty() { event } else { [held, event].concat().into() })
+            }
             None => State::Flushing,
         };
         self.poll_frame(cx)
     }
 
-    fn complete(&mut self) {
+    /// Notes that the answer is whole, and returns what of it was held back.
+    fn complete(&mut self) -> Bytes {
         self.meter.finish();
-        self.exchange.end(EndReason::Complete);
+        self.exchange.end(if self.meter.has_error() {
+            EndReason::UpstreamError
+        } else {
+            EndReason::Complete
+        });
         self.state = State::Done;
+        self.extra_frame.as_mut().map(ExtraFrame::finish).unwrap_or_default()
+    }
+}
+
+impl Keepalive {
+    fn new(interval: Duration) -> Self {
+        Self { interval, last_sent: Instant::now(), timer: LazyTimer::default() }
     }
 }
 
@@ -210,13 +348,16 @@ impl Break {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        // A client that leaves at the provider's error leaves because of it.
+        if self.meter.has_error() {
+            self.exchange.end(EndReason::UpstreamError);
+        }
         // Also for a client that left half-way: what was seen until then was used.
-        let (usage, source) = self.meter.result();
+        let (usage, source) = match (self.meter.result(), &self.estimate) {
+            ((_, UsageSource::None), Some(estimate)) => (estimate.usage(), UsageSource::Estimate),
+            (reported, _) => reported,
+        };
         self.exchange.record.usage = usage;
         self.exchange.record.usage_source = source;
     }
-}
-
-fn length(data: &Bytes) -> u64 {
-    u64::try_from(data.len()).unwrap_or(u64::MAX)
 }

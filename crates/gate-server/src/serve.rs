@@ -131,7 +131,10 @@ where
             }
         }
         drop(listener);
+        let gateway = self.gateway.clone();
         let ended = self.drain(connections).await;
+        // Their records must be written before whoever waits for the server closes the log.
+        gateway.end_left_answers().await;
         Ok(Drained { in_flight, ended })
     }
 

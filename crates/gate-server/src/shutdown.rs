@@ -46,29 +46,39 @@ impl Shutdown {
     /// Counts a request until the guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight { shutdown: Arc::clone(self), is_counted: true }
     }
 }
 
 /// Counts one request as in flight.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<Shutdown>);
+pub(crate) struct InFlight {
+    shutdown: Arc<Shutdown>,
+    is_counted: bool,
+}
 
 impl InFlight {
     /// Waits until running answers are to be ended.
     pub(crate) async fn ended(&self) {
         let mut watch = EndWatch::default();
-        std::future::poll_fn(|cx| watch.poll(&self.0, cx)).await;
+        std::future::poll_fn(|cx| watch.poll(&self.shutdown, cx)).await;
     }
 
     pub(crate) fn shutdown(&self) -> &Shutdown {
-        &self.0
+        &self.shutdown
+    }
+
+    /// Counts the request no longer, since nobody waits for its answer; a shutdown still ends it.
+    pub(crate) fn leave(&mut self) {
+        if std::mem::take(&mut self.is_counted) {
+            self.shutdown.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.leave();
     }
 }
 

@@ -17,6 +17,7 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 use crate::answer::{Answer, Payload};
 use crate::auth::ClientCredentials;
@@ -24,6 +25,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::hops::Hops;
+use crate::relay::Treatment;
 use crate::route::Forward;
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
@@ -176,21 +178,27 @@ async fn ask(
         body: RequestBody::empty(),
     };
     exchange.record.attempts = 1;
+    let begin = Instant::now();
     let outcome = tokio::select! {
         outcome = gateway.upstream().upgrade(endpoint, request) => {
-            outcome.map_err(|error| failure::upstream(endpoint.name(), &error))?
+            outcome.map_err(|error| failure::upstream(endpoint.name(), &error))
         }
-        () = in_flight.ended() => return Err(failure::shutting_down()),
+        () = in_flight.ended() => Err(failure::shutting_down()),
     };
+    exchange.wait(begin.elapsed());
+    let outcome = outcome?;
     exchange.record.ttfb = Some(exchange.elapsed());
     let mut answer = match outcome {
         Upgrade::Switched { headers: mut agreed, io, timings } => {
             headers::to_client(&mut agreed, false);
             let switch = Switch::joined(client, io, snapshot.server.timeouts.write);
-            Answer { timings: Some(timings), ..switching(agreed, switch) }
+            forward::note_steps(&mut exchange.record.steps, &timings);
+            switching(agreed, switch)
         }
         Upgrade::Refused(response) => {
-            let mut answer = forward::answer(response, &route, &forward::Asked::new(parts))?;
+            forward::note_steps(&mut exchange.record.steps, &response.timings);
+            let asked = forward::Asked::new(parts);
+            let mut answer = forward::answer(response, &route, &asked, Treatment::default())?;
             if is_our_key && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 forward::blame_our_key(snapshot, target.provider, exchange, &mut answer).await?;
             }
@@ -209,7 +217,7 @@ fn switching(mut headers: HeaderMap, switch: Switch) -> Answer {
         status: StatusCode::SWITCHING_PROTOCOLS,
         headers,
         payload: Payload::Tunnel(Box::new(switch)),
-        timings: None,
+        treatment: Treatment::default(),
     }
 }
 

@@ -70,6 +70,16 @@ impl Dialect {
         matches!(self, Self::Responses | Self::Images | Self::Audio | Self::Messages | Self::Other)
     }
 
+    /// Tells whether an event of this name, or with this `type`, says that the provider failed.
+    pub(crate) fn is_error(self, name: &[u8]) -> bool {
+        self.has_named_events()
+            && match name {
+                b"error" => true,
+                b"response.failed" => matches!(self, Self::Responses | Self::Other),
+                _ => false,
+            }
+    }
+
     /// Tells whether an event of this name, or with this `type`, is the last of a stream.
     pub(crate) fn is_terminal(self, name: &[u8]) -> bool {
         const MESSAGES: &[&[u8]] = &[b"message_stop", b"error"];

@@ -23,10 +23,11 @@
 //! Inside, each layer knows only its own business: `sse` cuts a stream into the fields of events,
 //! `glance` passes over the many events that say nothing, `json` finds the usage in the others,
 //! `counts` knows what the vendors call the numbers and what they include, and `dialect` where an
-//! operation keeps them and how its streams end.
+//! operation keeps them and how its streams end. An [`Estimate`] is for answers that report nothing.
 
 mod counts;
 mod dialect;
+mod estimate;
 mod glance;
 mod json;
 mod meter;
@@ -36,6 +37,7 @@ mod usage;
 mod word;
 
 pub use dialect::Dialect;
+pub use estimate::Estimate;
 pub use meter::{ContentType, Meter};
-pub use record::{EndReason, RecordSink, RequestRecord};
+pub use record::{EndReason, RecordSink, RequestRecord, StepTimes};
 pub use usage::{Usage, UsageSource};

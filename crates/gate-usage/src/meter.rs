@@ -66,6 +66,7 @@ struct Tally {
     dialect: Dialect,
     counts: Counts,
     has_terminal: bool,
+    has_error: bool,
     event_count: u64,
 }
 
@@ -83,7 +84,8 @@ impl Meter {
             ContentType::Json => Reader::Json(scanner),
             ContentType::Other => Reader::Unread,
         };
-        let tally = Tally { dialect, counts: Counts::NONE, has_terminal: false, event_count: 0 };
+        let tally =
+            Tally { dialect, counts: Counts::NONE, has_terminal: false, has_error: false, event_count: 0 };
         Self { reader, tally, bytes: 0 }
     }
 
@@ -136,6 +138,12 @@ impl Meter {
             Reader::Json(scanner) => scanner.is_complete(),
             Reader::Unread => false,
         }
+    }
+
+    /// Tells whether a stream has told of an error of the provider's. It is `false` for what is no
+    /// event stream: there the status says so.
+    pub const fn has_error(&self) -> bool {
+        self.tally.has_error
     }
 
     /// Tells whether an event could be added here as it is. Otherwise the stream stands within an
@@ -206,8 +214,9 @@ impl Event {
                 tally.add(counts);
             }
             let kind = if self.needs_type(dialect) { self.scanner.type_name() } else { self.name.as_bytes() };
-            tally.has_terminal |=
-                self.done_mark.is_whole() || self.scanner.has_error() || dialect.is_terminal(kind);
+            let is_error = self.scanner.has_error() || dialect.is_error(kind);
+            tally.has_error |= is_error;
+            tally.has_terminal |= self.done_mark.is_whole() || is_error || dialect.is_terminal(kind);
         }
         *self = Self::new(Scanner::new(dialect));
     }

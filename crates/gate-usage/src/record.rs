@@ -22,6 +22,8 @@ pub enum EndReason {
     UpstreamTimeout,
     /// The provider ended a stream in due form, but without its terminal event.
     UpstreamIncomplete,
+    /// The provider ended a stream with an error event of its own.
+    UpstreamError,
     /// The gateway answered with an error of its own; the record's `error_code` says which.
     GatewayError,
     /// The gateway shut down before the answer ended.
@@ -30,12 +32,13 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, in the order in which lists show them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Complete,
         Self::ClientGone,
         Self::UpstreamClosed,
         Self::UpstreamTimeout,
         Self::UpstreamIncomplete,
+        Self::UpstreamError,
         Self::GatewayError,
         Self::Shutdown,
     ];
@@ -53,9 +56,50 @@ impl EndReason {
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamIncomplete => "upstream_incomplete",
+            Self::UpstreamError => "upstream_error",
             Self::GatewayError => "gateway_error",
             Self::Shutdown => "shutdown",
         }
+    }
+}
+
+/// Where the time from a request's head to the head of its answer went. A step that was not taken,
+/// or not ended, is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Reading and checking the client's credentials.
+    pub auth: Option<Duration>,
+    /// Receiving the body from the client.
+    pub receive: Option<Duration>,
+    /// Reading the head of the body, and finding provider and model.
+    pub route: Option<Duration>,
+    /// Waiting for a free connection to the provider.
+    pub queue: Option<Duration>,
+    /// Name lookup and TCP, where a connection was made.
+    pub connect: Option<Duration>,
+    /// The TLS handshake, where there was one.
+    pub tls: Option<Duration>,
+    /// From the request sent to the head of the provider's answer.
+    pub upstream: Option<Duration>,
+    /// The gateway's own share: everything that is waiting neither for the client nor for a
+    /// provider.
+    pub gateway: Option<Duration>,
+}
+
+impl StepTimes {
+    /// Returns the steps in the order in which they are taken, by the names that headers and logs
+    /// show.
+    pub const fn named(&self) -> [(&'static str, Option<Duration>); 8] {
+        [
+            ("auth", self.auth),
+            ("receive", self.receive),
+            ("route", self.route),
+            ("queue", self.queue),
+            ("connect", self.connect),
+            ("tls", self.tls),
+            ("upstream", self.upstream),
+            ("gateway", self.gateway),
+        ]
     }
 }
 
@@ -86,6 +130,8 @@ pub struct RequestRecord {
     pub duration: Duration,
     /// From then to the head of the provider's answer.
     pub ttfb: Option<Duration>,
+    /// Where the time to the head of the answer went.
+    pub steps: StepTimes,
     /// The tokens used, as far as they are known.
     pub usage: Usage,
     /// Who says so.
@@ -119,6 +165,7 @@ impl RequestRecord {
             started_at,
             duration: Duration::ZERO,
             ttfb: None,
+            steps: StepTimes::default(),
             usage: Usage::default(),
             usage_source: UsageSource::None,
             end: EndReason::ClientGone,

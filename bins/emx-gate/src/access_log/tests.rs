@@ -77,6 +77,32 @@ fn a_json_line_leaves_out_what_is_unknown() {
     assert_eq!(line, expected);
 }
 
+// Spec: monitoring L-5, L-24.
+#[test]
+fn a_json_line_has_the_time_of_each_step_that_was_taken() {
+    let mut record = full();
+    record.steps.auth = Some(Duration::from_nanos(1_700));
+    record.steps.queue = Some(Duration::ZERO);
+    record.steps.upstream = Some(Duration::from_micros(78_250));
+    record.steps.gateway = Some(Duration::from_nanos(61_499));
+    let mut batch = Vec::new();
+    write_json(&mut batch, &record);
+    let line: serde_json::Value = serde_json::from_slice(&batch).unwrap();
+    let names = [
+        "auth_ms",
+        "receive_ms",
+        "route_ms",
+        "queue_ms",
+        "connect_ms",
+        "tls_ms",
+        "upstream_ms",
+        "gateway_ms",
+    ];
+    let times = names.map(|name| line.get(name).and_then(serde_json::Value::as_f64));
+    let expected = [Some(0.002), None, None, Some(0.0), None, None, Some(78.25), Some(0.061)];
+    assert_eq!(times, expected, "{line}");
+}
+
 // Spec: monitoring L-9.
 #[test]
 fn foreign_text_is_cut_in_json_too() {

@@ -11,7 +11,7 @@ use crate::section::{Section, Set};
 use crate::setting::{TableKind, nearest};
 use crate::sources::Sources;
 
-use super::own::{self, Own};
+use super::own::{self, Inherited, Own};
 
 /// The tables of the provider tree, each after the one above it: the kind roots, then the rest in
 /// order of their names.
@@ -238,9 +238,10 @@ impl Walk<'_> {
             );
             self.findings.problem(&origin.key, origin.source.clone(), message);
         }
-        if let Some(Set { origin, .. }) =
-            own.inherited.anthropic_version.as_ref().filter(|_| kind != ProviderKind::Anthropic)
-        {
+        let Inherited { anthropic_version, inject_stream_usage, .. } = &own.inherited;
+        let version = anthropic_version.as_ref().map(|set| (ProviderKind::Anthropic, &set.origin));
+        let injection = inject_stream_usage.as_ref().map(|set| (ProviderKind::OpenAi, &set.origin));
+        for (_, origin) in [version, injection].into_iter().flatten().filter(|(of, _)| *of != kind) {
             let message = format!("means nothing to a provider of kind `{kind}`; remove it");
             self.findings.problem(&origin.key, origin.source.clone(), message);
         }

@@ -10,7 +10,7 @@ use crate::file_access;
 use crate::problem::Findings;
 use crate::section::{Section, Set};
 use crate::sources::Sources;
-use crate::{ApiBase, AuthStyle, Secret, Source};
+use crate::{ApiBase, AuthStyle, OnDisconnect, Secret, Source};
 
 use super::credential;
 use super::pem::{self, Pem};
@@ -41,6 +41,8 @@ pub(super) struct Inherited {
     pub(super) client_key_file: Option<Set<PathBuf>>,
     pub(super) anthropic_version: Option<Set<String>>,
     pub(super) websocket: Option<Set<bool>>,
+    pub(super) on_disconnect: Option<Set<OnDisconnect>>,
+    pub(super) inject_stream_usage: Option<Set<bool>>,
 }
 
 impl Inherited {
@@ -61,6 +63,8 @@ impl Inherited {
             client_key_file: self.client_key_file.or_else(|| above.client_key_file.clone()),
             anthropic_version: self.anthropic_version.or_else(|| above.anthropic_version.clone()),
             websocket: self.websocket.or_else(|| above.websocket.clone()),
+            on_disconnect: self.on_disconnect.or_else(|| above.on_disconnect.clone()),
+            inject_stream_usage: self.inject_stream_usage.or_else(|| above.inject_stream_usage.clone()),
         }
     }
 }
@@ -98,6 +102,8 @@ pub(super) fn read(section: &Section<'_>, sources: &Sources, findings: &mut Find
                 .text("anthropic_version")
                 .and_then(|set| parsed(set, header_value, findings)),
             websocket: section.flag("websocket"),
+            on_disconnect: section.word("on_disconnect", OnDisconnect::ALL, OnDisconnect::as_str),
+            inject_stream_usage: section.flag("inject_stream_usage"),
         },
     };
     check_client_pair(section, findings);

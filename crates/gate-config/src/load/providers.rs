@@ -152,6 +152,8 @@ fn provider(at: usize, nodes: &Nodes, settings: &Inherited, layers: &Layers) -> 
             .map(|(cert, key)| ClientIdentity { cert_file: cert.value.clone(), key_file: key.value.clone() }),
         anthropic_version: value(version),
         websocket: value(settings.websocket.as_ref()).unwrap_or_default(),
+        on_disconnect: value(settings.on_disconnect.as_ref()).unwrap_or_default(),
+        inject_stream_usage: value(settings.inject_stream_usage.as_ref()).unwrap_or_default(),
         default_model: value(node.own.model.as_ref()),
         is_closed: node.own.models.is_some() && !is_own_open,
         is_configured: node.is_mentioned || !models.is_empty(),
@@ -256,6 +258,8 @@ fn origins(node: &Node, settings: &Inherited) -> BTreeMap<&'static str, Origin> 
         entry("client_key_file", settings.client_key_file.as_ref()),
         entry("anthropic_version", settings.anthropic_version.as_ref()),
         entry("websocket", settings.websocket.as_ref()),
+        entry("on_disconnect", settings.on_disconnect.as_ref()),
+        entry("inject_stream_usage", settings.inject_stream_usage.as_ref()),
     ]
     .into_iter()
     .flatten()

@@ -21,6 +21,11 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
         allowed_hosts: hosts.into_iter().map(|host| host.trim().to_ascii_lowercase()).collect(),
         allow_unauthenticated: llm.flag("allow_unauthenticated").is_some_and(|set| set.value),
         allow_admin_paths: llm.flag("allow_admin_paths").is_some_and(|set| set.value),
+        sse_keepalive: llm
+            .seconds("sse_keepalive_sec")
+            .map(|set| set.value)
+            .filter(|time| *time > Duration::ZERO),
+        estimate_usage: llm.flag("estimate_usage").is_some_and(|set| set.value),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gate_model_ref::{ModelRef, ProviderKind};
 
 use super::{NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Scope};
-use crate::{ApiBase, AuthStyle, Model, Origin, Provider, Source};
+use crate::{ApiBase, AuthStyle, Model, OnDisconnect, Origin, Provider, Source};
 
 /// Starts an open provider with nothing of its own.
 pub(crate) fn provider(id: &str) -> Provider {
@@ -25,6 +25,8 @@ pub(crate) fn provider(id: &str) -> Provider {
         client_identity: None,
         anthropic_version: None,
         websocket: false,
+        on_disconnect: OnDisconnect::Cancel,
+        inject_stream_usage: false,
         default_model: None,
         models: Vec::new(),
         is_closed: false,

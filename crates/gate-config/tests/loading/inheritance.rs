@@ -1,6 +1,8 @@
 //! What a table of the provider tree is, and what it has from above.
 
-use gate_config::{AuthStyle, Model, Source};
+use std::time::Duration;
+
+use gate_config::{AuthStyle, Model, OnDisconnect, Source};
 
 use crate::{loaded, problems, provider, text};
 
@@ -192,5 +194,59 @@ fn each_kind_sends_its_key_its_own_way() {
         ),
     ] {
         assert_eq!(provider(&loaded(&text(toml)), path).auth, expected, "{toml}");
+    }
+}
+
+// Spec: config C-55.
+#[test]
+fn the_treatment_of_answers_is_off_unless_asked_for() {
+    for (settings, keepalive) in [
+        ("", None),
+        ("sse_keepalive_sec = 0", None),
+        ("sse_keepalive_sec = 2.5", Some(Duration::from_millis(2500))),
+    ] {
+        let server = loaded(&text(&format!("[llm]\n{settings}"))).config.server;
+        assert_eq!((server.sse_keepalive, server.estimate_usage), (keepalive, false), "{settings}");
+    }
+    assert!(loaded(&text("[llm]\nestimate_usage = true")).config.server.estimate_usage);
+}
+
+// Spec: config C-19, C-55.
+#[test]
+fn what_becomes_of_a_left_answer_is_inherited() {
+    for (toml, path, expected) in [
+        ("", "openai", OnDisconnect::Cancel),
+        ("[llm.provider]\non_disconnect = 'drain'", "anthropic", OnDisconnect::Drain),
+        ("[llm.provider.openai]\non_disconnect = 'drain'", "anthropic", OnDisconnect::Cancel),
+        (
+            "[llm.provider]\non_disconnect = 'drain'\n[llm.provider.openai.x]\napi_key = 'k'\non_disconnect = 'cancel'",
+            "openai.x",
+            OnDisconnect::Cancel,
+        ),
+    ] {
+        assert_eq!(provider(&loaded(&text(toml)), path).on_disconnect, expected, "{toml}");
+    }
+}
+
+// Spec: config C-19, C-55.
+#[test]
+fn asking_for_usage_is_inherited() {
+    for (toml, path, expected) in [
+        ("", "openai", false),
+        ("[llm.provider]\ninject_stream_usage = true", "openai", true),
+        (
+            "[llm.provider.openai]\ninject_stream_usage = true\n[llm.provider.openai.x]\napi_key = 'k'\n\
+             [llm.provider.openai.x.y]\napi_key = 'k'\ninject_stream_usage = false",
+            "openai.x",
+            true,
+        ),
+        (
+            "[llm.provider.openai]\ninject_stream_usage = true\n[llm.provider.openai.x]\napi_key = 'k'\n\
+             [llm.provider.openai.x.y]\napi_key = 'k'\ninject_stream_usage = false",
+            "openai.x.y",
+            false,
+        ),
+    ] {
+        assert_eq!(provider(&loaded(&text(toml)), path).inject_stream_usage, expected, "{path}: {toml}");
     }
 }

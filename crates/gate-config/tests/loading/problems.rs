@@ -187,11 +187,6 @@ fn what_a_later_version_brings_is_never_accepted_and_ignored() {
         let message = format!("`llm.{name}` is not available in this version of emx-gate yet; remove it");
         check(&format!("[llm.{name}]\nx = 1"), &format!("llm.{name}"), &message);
     }
-    check(
-        "[llm]\nsse_keepalive_sec = 5",
-        "llm.sse_keepalive_sec",
-        "`llm.sse_keepalive_sec` is not available in this version of emx-gate yet; remove it",
-    );
     for setting in [
         "fallback = 'x'",
         "weight = 1",
@@ -199,8 +194,6 @@ fn what_a_later_version_brings_is_never_accepted_and_ignored() {
         "price = { input = 1 }",
         "api_keys = ['a']",
         "hedge_after_ms = 1",
-        "inject_stream_usage = true",
-        "on_disconnect = 'x'",
     ] {
         let name = setting.split(' ').next().unwrap_or_default();
         let key = format!("llm.provider.openai.{name}");
@@ -211,6 +204,42 @@ fn what_a_later_version_brings_is_never_accepted_and_ignored() {
         "[llm.provider.rate_limit]\nrpm = 1",
         "llm.provider.rate_limit",
         "`llm.provider.rate_limit` is not available in this version of emx-gate yet; remove it",
+    );
+}
+
+// Spec: config C-55.
+#[test]
+fn the_treatment_of_answers_is_checked() {
+    check(
+        "[llm]\nsse_keepalive_sec = -1",
+        "llm.sse_keepalive_sec",
+        "expected a number of seconds from 0 to 31536000, found the number -1",
+    );
+    check(
+        "[llm]\nestimate_usage = 4",
+        "llm.estimate_usage",
+        "expected `true` or `false`, found the number 4",
+    );
+    check(
+        "[llm.provider.openai]\non_disconnect = 'drian'",
+        "llm.provider.openai.on_disconnect",
+        "expected one of `cancel`, `drain`, found the text \"drian\"; did you mean `drain`?",
+    );
+    check(
+        "[llm.provider.anthropic]\ninject_stream_usage = true",
+        "llm.provider.anthropic.inject_stream_usage",
+        "means nothing to a provider of kind `anthropic`; remove it",
+    );
+    check(
+        "[llm.provider.openai]\ninject_stream_usage = 1",
+        "llm.provider.openai.inject_stream_usage",
+        "expected `true` or `false`, found the number 1",
+    );
+    check(
+        "[llm.provider.openai.x]\nmodel = 'm'\non_disconnect = 'drain'",
+        "llm.provider.openai.x.on_disconnect",
+        "a model has no `on_disconnect` of its own: move it to its provider, [llm.provider.openai], or give this table \
+         an `api_base`, which makes it a provider",
     );
 }
 

@@ -109,7 +109,7 @@ fn depth_has_no_limit_and_no_cost() {
 fn splice(body: &str, upstream: &str) -> String {
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let head = RequestHead::parse(&bytes).unwrap();
-    String::from_utf8(bytes_of(head.splice(&bytes, upstream))).unwrap()
+    String::from_utf8(bytes_of(head.splice(&bytes, upstream, None))).unwrap()
 }
 
 /// Reads a body that never has to wait.
@@ -183,7 +183,10 @@ fn key() -> impl Strategy<Value = String> {
 /// A key of the top level that is none of those with rules of their own.
 fn free_key() -> impl Strategy<Value = String> {
     any::<String>().prop_filter("has no rule of its own", |key| {
-        !key.eq_ignore_ascii_case("model") && key != "stream" && !MAX_TOKENS_KEYS.contains(&key.as_str())
+        !key.eq_ignore_ascii_case("model")
+            && key != "stream"
+            && key != "stream_options"
+            && !MAX_TOKENS_KEYS.contains(&key.as_str())
     })
 }
 
@@ -243,6 +246,38 @@ proptest! {
         }
     }
 
+    // Spec: api A-47.
+    #[test]
+    fn asking_for_usage_adds_one_member_and_changes_no_other(
+        before in prop::collection::hash_map(free_key(), json(), 0..4),
+        after in prop::collection::hash_map(free_key(), json(), 0..4),
+        options in prop::option::of(prop::collection::hash_map(key(), json(), 0..3)),
+        model in prop::option::of("[a-z]{1,9}"),
+        upstream in "[a-z]{1,9}",
+    ) {
+        let object = |members: &std::collections::HashMap<String, Value>| -> Value {
+            Value::from(members.clone().into_iter().collect::<Map<_, _>>())
+        };
+        let mut members = vec![("stream".to_owned(), Value::from(true))];
+        members.splice(0..0, before.clone());
+        members.extend(options.iter().map(|options| ("stream_options".to_owned(), object(options))));
+        members.extend(model.map(|model| ("model".to_owned(), Value::from(model))));
+        members.extend(after);
+        let texts: Vec<_> =
+            members.iter().map(|(key, value)| format!("{}: {value}", Value::from(key.as_str()))).collect();
+        let body = Bytes::from(format!("{{{}}}", texts.join(", ")));
+        let head = RequestHead::parse(&body).unwrap();
+
+        let sent = bytes_of(head.splice(&body, &upstream, head.usage_edit()));
+        let sent: Value = serde_json::from_slice(&sent).unwrap();
+        let mut expected: Value = serde_json::from_slice(&body).unwrap();
+        expected["model"] = upstream.into();
+        let mut asked = options.unwrap_or_default();
+        asked.entry("include_usage".to_owned()).or_insert(Value::from(true));
+        expected["stream_options"] = object(&asked);
+        prop_assert_eq!(sent, expected);
+    }
+
     // Spec: api A-13.
     #[test]
     fn the_reader_agrees_with_serde_or_refuses(body in json_text()) {
@@ -281,4 +316,56 @@ fn json_text() -> impl Strategy<Value = String> {
             }
             text
         })
+}
+
+/// Returns the body that asks for usage, in one piece.
+fn asking(body: &'static str, upstream_model: &str) -> String {
+    let bytes = Bytes::from_static(body.as_bytes());
+    let head = RequestHead::parse(&bytes).unwrap();
+    String::from_utf8(bytes_of(head.splice(&bytes, upstream_model, head.usage_edit()))).unwrap()
+}
+
+// Spec: api A-47.
+#[test]
+fn usage_is_asked_for_only_where_the_client_left_it_open() {
+    #[track_caller]
+    fn check(body: &'static str, expected: &str) {
+        let asked = asking(body, "m");
+        assert_eq!(asked, expected, "{body}");
+        serde_json::from_str::<Value>(&asked).unwrap();
+    }
+    const ASK: &str = r#""stream_options":{"include_usage":true}"#;
+    check(r#"{"model":"m","stream":true}"#, &format!(r#"{{"model":"m",{ASK},"stream":true}}"#));
+    check(r#"{"stream":true,"model":"m"}"#, &format!(r#"{{"stream":true,"model":"m",{ASK}}}"#));
+    check(r#"{"stream":true}"#, &format!(r#"{{"model":"m",{ASK},"stream":true}}"#));
+    check(r#"{"model":"x" , "stream":true}"#, &format!(r#"{{"model":"m",{ASK} , "stream":true}}"#));
+    check(
+        r#"{"model":"m","stream":true,"stream_options":null}"#,
+        &format!(r#"{{"model":"m","stream":true,{ASK}}}"#),
+    );
+    check(
+        r#"{"model":"m","stream_options": { },"stream":true}"#,
+        r#"{"model":"m","stream_options": {"include_usage":true },"stream":true}"#,
+    );
+    check(
+        r#"{"model":"x","a":"é","stream_options":{"include_obfuscation":false},"stream":true}"#,
+        r#"{"model":"m","a":"é","stream_options":{"include_usage":true,"include_obfuscation":false},"stream":true}"#,
+    );
+    check(
+        r#"{"stream_options":{"x":{"include_usage":1}},"a":[1,2],"stream":true,"model":"x"}"#,
+        r#"{"stream_options":{"include_usage":true,"x":{"include_usage":1}},"a":[1,2],"stream":true,"model":"m"}"#,
+    );
+    for untouched in [
+        r#"{"model":"m","stream":true,"stream_options":{"include_usage":false}}"#,
+        r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+        r#"{"model":"m","stream":true,"stream_options":{"include_usage":null}}"#,
+        r#"{"model":"m","stream":true,"stream_options":{"include\u005fusage":false}}"#,
+        r#"{"model":"m","stream":true,"stream_options":"x"}"#,
+        r#"{"model":"m","stream":true,"stream_options":{},"stream_options":{}}"#,
+        r#"{"model":"m","stream":false}"#,
+        r#"{"model":"m","stream":null}"#,
+        r#"{"model":"m"}"#,
+    ] {
+        check(untouched, untouched);
+    }
 }

@@ -112,7 +112,7 @@ impl Turns {
             tail: super::RESPONSES,
             operation: Operation::Responses,
         };
-        let Plan { provider, body, model } =
+        let Plan { provider, body, model, .. } =
             forward::plan_message(&self.snapshot, &route, self.scope, &object)?;
         Ok(Turn { provider, model, text: whole(body).await })
     }

@@ -14,5 +14,6 @@ mod secrets;
 mod serving;
 mod streaming;
 mod support;
+mod treatment;
 mod uploads;
 mod websocket;

@@ -182,6 +182,49 @@ async fn a_client_that_leaves_cancels_the_upstream() {
     assert_eq!((record.end.as_str(), record.status), (CLIENT_GONE, None));
 }
 
+// Spec: monitoring L-6.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_with_the_providers_error_is_no_whole_answer() {
+    let chat = "data: {\"error\":{\"message\":\"overloaded\"}}\n\n";
+    let messages = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+    for ((path, body), sent) in [(CHAT, chat), (MESSAGES, messages)] {
+        let (mut rig, _mock) = Rig::with_mock(CONFIG, [stream([data(sent)])]);
+        let response = rig.post(path, body).await;
+        assert_eq!((response.body.text().as_str(), response.body.is_clean()), (sent, true), "{path}");
+        let record = rig.records.first().await;
+        assert_eq!((record.end.as_str(), record.error_code), ("upstream_error", None), "{path}");
+    }
+
+    // Clients close as soon as they have read it.
+    let (mut rig, _mock) = Rig::with_mock(CONFIG, [stream([data(chat), Step::Stall])]);
+    let mut client = rig.connect();
+    client.send(post(CHAT.0, &[], CHAT.1)).await.unwrap();
+    client.read_head().await.unwrap();
+    client.read_chunk().await.unwrap();
+    drop(client);
+    assert_eq!(rig.records.first().await.end.as_str(), "upstream_error");
+}
+
+// Spec: monitoring L-15.
+#[tokio::test(start_paused = true)]
+async fn streams_of_images_and_speech_report_their_usage_and_their_end() {
+    let image = "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\
+                 \"usage\":{\"input_tokens\":5,\"output_tokens\":70}}\n\n";
+    let speech = "event: speech.audio.done\ndata: {\"type\":\"speech.audio.done\",\
+                  \"usage\":{\"input_tokens\":5,\"output_tokens\":70}}\n\n";
+    for (path, sent) in [("/v1/images/generations", image), ("/v1/audio/speech", speech)] {
+        // Closed without a last chunk: only the event says that the answer is whole.
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        let answer = format!("{head}{sent}");
+        let (mut rig, _transcripts) =
+            Rig::with_scripts(CONFIG, [RawScript::new().expect_head().send(answer.as_bytes())]);
+        let response = rig.post(path, CHAT.1).await;
+        assert!(response.body.is_clean(), "{path}");
+        let record = rig.records.first().await;
+        assert_eq!((record.usage.input_tokens, record.usage.output_tokens), (Some(5), Some(70)), "{path}");
+    }
+}
+
 // Spec: monitoring L-15, L-17.
 #[tokio::test(start_paused = true)]
 async fn usage_is_read_from_what_passes() {

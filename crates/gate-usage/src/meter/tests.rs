@@ -168,6 +168,33 @@ fn only_the_dialects_own_last_words_end_a_stream() {
     check(Dialect::Other, "event: message_stop\ndata: {}\n\n", true);
 }
 
+// Spec: monitoring L-6.
+#[test]
+fn an_error_event_of_the_provider_is_told_from_other_ends() {
+    fn check(dialect: Dialect, stream: &str, expected: bool) {
+        let meter = meter_behind(dialect, ContentType::EventStream, [stream.as_bytes()]);
+        assert_eq!(meter.has_error(), expected, "{dialect:?}: {stream:?}");
+    }
+    check(Dialect::ChatCompletions, "data: {\"error\":{\"code\":1}}\n\n", true);
+    check(Dialect::ChatCompletions, "data: {\"error\":{\"code\":1}}\n\ndata: [DONE]\n\n", true);
+    check(Dialect::ChatCompletions, "data: {\"error\":null}\n\ndata: [DONE]\n\n", false);
+    check(Dialect::ChatCompletions, "event: error\ndata: {}\n\n", false);
+    check(Dialect::ChatCompletions, "data: {\"error\":{\"code\":1}\n\n", true);
+    check(Dialect::Messages, "event: error\ndata: {}\n\n", true);
+    check(Dialect::Messages, "data: {\"type\":\"error\"}\n\n", true);
+    check(Dialect::Messages, "event: error\n\n", false);
+    check(Dialect::Messages, "event: message_stop\ndata: {}\n\n", false);
+    check(Dialect::Messages, "event: response.failed\ndata: {}\n\n", false);
+    check(Dialect::Responses, "event: response.failed\ndata: {}\n\n", true);
+    check(Dialect::Responses, "event: response.incomplete\ndata: {}\n\n", false);
+    check(Dialect::Images, "event: error\ndata: {}\n\n", true);
+    check(Dialect::Audio, "event: error\ndata: {}\n\n", true);
+    check(Dialect::Other, "data: {\"type\":\"response.failed\"}\n\n", true);
+
+    let body = meter_behind(Dialect::ChatCompletions, ContentType::Json, [b"{\"error\":{}}".as_slice()]);
+    assert!(!body.has_error(), "the status of a body says so");
+}
+
 #[test]
 fn a_body_has_ended_with_its_last_bracket() {
     fn check(body: &str, expected: bool) {
