@@ -7,6 +7,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use gate_config::{LogFormat, SourceArgs};
 
+use crate::doctor;
+
 /// An LLM gateway that does not translate: many providers behind one address, chosen by the `model`
 /// in the body.
 #[derive(Debug, Parser)]
@@ -71,6 +73,8 @@ pub(crate) enum Task<'a> {
     Test { only: Option<&'a str> },
     /// Show how this name resolves.
     Explain(&'a str),
+    /// Check a running gateway.
+    Doctor(&'a doctor::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +84,8 @@ enum Command {
         /// The name, as a client would send it
         name: String,
     },
+    /// Check a running gateway against what each client needs, one line a rule; exit 1 if one fails
+    Doctor(doctor::Args),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -113,7 +119,7 @@ impl Cli {
         let has_mode =
             cli.validate || cli.test || cli.test_provider.is_some() || cli.validate_model.is_some();
         let conflict = if cli.command.is_some() && has_mode {
-            "`explain` cannot be used with --validate, --test, --test-provider or --validate-model"
+            "`explain` and `doctor` cannot be used with --validate, --test, --test-provider or --validate-model"
         } else if cli.demo && cli.config.is_some() {
             "--demo cannot be used with --config: it reads no file"
         } else {
@@ -126,6 +132,7 @@ impl Cli {
     pub(crate) fn task(&self) -> Task<'_> {
         let name = match &self.command {
             Some(Command::Explain { name }) => Some(name),
+            Some(Command::Doctor(arguments)) => return Task::Doctor(arguments),
             None => self.validate_model.as_ref(),
         };
         match name {

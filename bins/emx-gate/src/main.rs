@@ -3,6 +3,7 @@
 mod access_log;
 mod cli;
 mod demo;
+mod doctor;
 mod explain;
 mod log_writer;
 mod logging;
@@ -54,6 +55,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, String> {
     };
     // Checks need no logger: what they find is their output.
     match cli.task() {
+        Task::Doctor(arguments) => Ok(doctor::run(arguments).await),
         Task::Explain(name) => explain::run(&sources, name),
         Task::Validate => {
             let report = Report::of(&sources, &try_bind);

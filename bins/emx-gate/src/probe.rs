@@ -50,7 +50,7 @@ pub(crate) async fn run(sources: &Sources, only: Option<&str>) -> Result<ExitCod
         if stderr().is_terminal() {
             anstream::eprint!("\rasking {} …\x1b[K", provider.id);
         }
-        let url = provider.url("/models");
+        let url = provider.url("/models", None);
         rows.push(Row { provider: provider.id.clone(), url, outcome: gateway.probe(index, LIMIT).await });
     }
     if stderr().is_terminal() {

@@ -6,10 +6,12 @@ use std::fmt;
 
 use gate_model_ref::ProviderKind;
 
+mod deployment;
 use crate::query;
 
 mod parse;
 
+pub use deployment::NoDeployment;
 pub use parse::ApiBaseError;
 
 /// A parsed `api_base`: scheme, host, and a path without doubled or trailing slashes.
@@ -117,9 +119,13 @@ impl ApiBase {
     /// OpenAI's SDK expects a base that ends in its version, Anthropic's one that stops before it;
     /// both kinds of base are in use for both dialects. So an OpenAI base keeps its path, `/v1` if
     /// it has none; an Anthropic base gets a `/v1` unless it ends in a version already. With
-    /// `exact_base` the path stays as it is.
+    /// `exact_base` the path stays as it is. A base with `/deployments/{model}` has what stands before
+    /// that: [`request_path`](Self::request_path) has the rest.
     pub fn prefix(&self, kind: ProviderKind, exact_base: bool) -> String {
         let path = self.path.as_str();
+        if let Some(root) = path.strip_suffix(deployment::TEMPLATE) {
+            return root.to_owned();
+        }
         let is_complete = match kind {
             _ if exact_base => true,
             ProviderKind::OpenAi => !path.is_empty(),
@@ -135,18 +141,21 @@ impl ApiBase {
     }
 
     /// Returns the URL of a request for people to read: `path_below_v1` is such as
-    /// `/chat/completions`. Of the query it shows the names alone: any value may be a credential.
-    /// Only `api-version`, which tells endpoints apart, is whole.
+    /// `/chat/completions`, and `model` the upstream model, where it is known and the URL has it. Of
+    /// the query it shows the names alone: any value may be a credential. Only `api-version`, which
+    /// tells endpoints apart, is whole.
     pub fn url(
         &self,
         kind: ProviderKind,
         exact_base: bool,
         path_below_v1: &str,
+        model: Option<&str>,
         extra_query: &BTreeMap<String, String>,
     ) -> String {
         let prefix = self.prefix(kind, exact_base);
+        let path = self.shown_path(path_below_v1, model);
         let query = self.query_with(extra_query);
-        format!("{}{prefix}{path_below_v1}{}", self.origin(), Shown(query.as_deref()))
+        format!("{}{prefix}{path}{}", self.origin(), Shown(query.as_deref()))
     }
 
     /// Returns the base without its query, which may hold a key.

@@ -202,7 +202,7 @@ fn found(tree: &ProviderTree, target: Target<'_>, is_passed: bool) -> Found {
     Found {
         provider: provider.id.clone(),
         upstream_model: target.upstream_model.to_owned(),
-        url: provider.url(path),
+        url: provider.url(path, Some(target.upstream_model)),
         settings: settings(provider),
         warning: path_like_part(target.upstream_model).filter(|_| is_passed).map(|part| {
             format!(

@@ -23,7 +23,7 @@ mod sources;
 mod tree;
 mod value;
 
-pub use api_base::{ApiBase, ApiBaseError, Scheme};
+pub use api_base::{ApiBase, ApiBaseError, NoDeployment, Scheme};
 pub use explain::{Explanation, explain};
 pub use host::is_loopback_host;
 pub use load::{Loaded, load};

@@ -69,9 +69,9 @@ pub struct Provider {
 
 impl Provider {
     /// Returns the URL of a request for people to read; `path_below_v1` is such as
-    /// `/chat/completions`. Values that look like credentials are left out.
-    pub fn url(&self, path_below_v1: &str) -> String {
-        self.api_base.url(self.kind, self.exact_base, path_below_v1, &self.query)
+    /// `/chat/completions`, `model` the upstream model where it is known (see [`ApiBase::url`]).
+    pub fn url(&self, path_below_v1: &str, model: Option<&str>) -> String {
+        self.api_base.url(self.kind, self.exact_base, path_below_v1, model, &self.query)
     }
 
     /// Returns a client's query (`a=1&b=2`, without `?`) without the parameters that `query` or

@@ -97,22 +97,31 @@ fn providers(tree: &ProviderTree) -> Vec<String> {
     for (index, provider) in tree.providers().filter(|(_, p)| p.is_configured) {
         lines.push(String::new());
         let open = if provider.is_closed { "only these models" } else { "passes other models through" };
-        lines.push(format!("{}  {} ({}, {open})", provider.id, endpoint(provider), credential(provider)));
+        lines.push(format!(
+            "{}  {} ({}, {open})",
+            provider.id,
+            endpoint(provider, None),
+            credential(provider)
+        ));
         let models: Vec<_> = tree.models(None).filter(|model| model.provider == index).collect();
         let width = models.iter().map(|model| model.id.len()).max().unwrap_or(0);
-        lines
-            .extend(models.iter().map(|model| format!("  {:<width$}  sends `{}`", model.id, model.upstream)));
+        for model in models {
+            // Elsewhere the provider's own line has the URL already.
+            let url = provider.api_base.has_model_in_path().then(|| endpoint(provider, Some(model.upstream)));
+            let to = url.map(|url| format!(" to {url}")).unwrap_or_default();
+            lines.push(format!("  {:<width$}  sends `{}`{to}", model.id, model.upstream));
+        }
     }
     lines
 }
 
-/// Returns the URL that the provider's main operation goes to.
-fn endpoint(provider: &Provider) -> String {
+/// Returns the URL that the provider's main operation goes to, for this model where the URL has it.
+fn endpoint(provider: &Provider, model: Option<&str>) -> String {
     let path = match provider.kind {
         ProviderKind::OpenAi => "/chat/completions",
         ProviderKind::Anthropic => "/messages",
     };
-    provider.url(path)
+    provider.url(path, model)
 }
 
 fn credential(provider: &Provider) -> String {

@@ -1,7 +1,7 @@
 //! Turns the errors of the crates below into the gateway's own: the one place where each becomes a
 //! code, a sentence for the client and a sentence for the log.
 
-use gate_config::{NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Scope};
+use gate_config::{NoDeployment, NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Scope};
 use gate_model_ref::{ParseError, ProviderKind};
 use gate_upstream::{UpstreamError, UpstreamErrorKind};
 use http::StatusCode;
@@ -129,6 +129,20 @@ pub(crate) fn admin_path() -> ApiError {
         "this path administers the account that the gateway's key belongs to; `[llm] allow_admin_paths = true` lets it \
          pass",
     )
+}
+
+/// A request without a URL at a provider that has the model in its path.
+pub(crate) fn no_deployment(provider: &str, reason: NoDeployment) -> ApiError {
+    match reason {
+        NoDeployment::NoModel => ApiError::new(
+            ErrorCode::MissingModel,
+            format!("provider `{provider}` has the model in its URL, so the body must name a `model`"),
+        ),
+        NoDeployment::DotSegment => ApiError::new(
+            ErrorCode::InvalidModelName,
+            format!("`model` is no valid name at provider `{provider}`, which has it in its URL"),
+        ),
+    }
 }
 
 /// A fault of the provider, or on the way to it, before its answer began.

@@ -126,6 +126,12 @@ where
     let endpoint = snapshot.endpoint(plan.provider);
     exchange.record.provider = Some(endpoint.shared_name());
     exchange.record.model = plan.model.as_deref().map(Into::into);
+    let provider = snapshot.providers.provider(plan.provider);
+    let path = provider
+        .api_base
+        .request_path(route.tail, plan.model.as_deref())
+        .map_err(|reason| failure::no_deployment(endpoint.name(), reason))?
+        .into_owned();
     let credential = credentials.choose(endpoint)?;
     let is_our_key = matches!(credential, RequestCredential::Configured);
     let asked = Asked::new(parts);
@@ -138,12 +144,12 @@ where
         route.operation,
         endpoint.name(),
         plan.model.as_deref().unwrap_or("no model"),
-        snapshot.providers.provider(plan.provider).url(route.tail),
+        provider.url(route.tail, plan.model.as_deref()),
     );
     let request = UpstreamRequest {
         method: parts.method.clone(),
-        path: route.tail.to_owned(),
-        query: query_of(parts, snapshot.providers.provider(plan.provider)),
+        path,
+        query: query_of(parts, provider),
         headers: upstream_headers,
         credential,
         body: plan.body,

@@ -34,7 +34,7 @@ fn wrong_usage_ends_with_2() {
     let home = TempDir::new().unwrap();
     for (arguments, told) in [
         (&["--nonsense"][..], "--nonsense"),
-        (&["--validate", "explain", "x"], "`explain` cannot be used with --validate"),
+        (&["--validate", "explain", "x"], "`explain` and `doctor` cannot be used with --validate"),
         (&["--demo", "--config", "x"], "--demo cannot be used with --config"),
     ] {
         let output = run(&home, arguments);

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use http::Uri;
 
-use super::{ApiBase, Scheme};
+use super::{ApiBase, Scheme, deployment};
 
 /// Why a text is no base URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,12 @@ pub enum ApiBaseError {
     UserInfoAndFragment,
     /// Its path has a `.` or `..` segment.
     DotSegment,
+    /// It holds `{` or `}` outside of `{model}`.
+    Brace,
+    /// `{model}` stands in it twice.
+    TwoModels,
+    /// `{model}` stands elsewhere than at the end of a path with `/deployments/{model}`.
+    ModelPlace,
 }
 
 impl fmt::Display for ApiBaseError {
@@ -58,6 +64,11 @@ impl fmt::Display for ApiBaseError {
                 "holds a user name or a password, and a fragment: leave out both and write the key in `api_key`"
             }
             Self::DotSegment => "has a `.` or `..` segment in its path: write the path that it leads to",
+            Self::Brace => "holds a brace: only `{model}` is replaced; write another brace percent-encoded",
+            Self::TwoModels => "has `{model}` twice: write it once",
+            Self::ModelPlace => {
+                "has `{model}` in a place where it means nothing: the path must end in `/deployments/{model}`"
+            }
         })
     }
 }
@@ -103,11 +114,15 @@ pub(super) fn parse(text: &str) -> Result<ApiBase, ApiBaseError> {
     {
         return Err(ApiBaseError::Character(c));
     }
+    if authority.contains(deployment::MODEL) {
+        return Err(ApiBaseError::ModelPlace);
+    }
     let (host, port) = host_and_port(authority)?;
     // The pieces are fine, so this finds what is left: a character that only some part may hold.
     let uri =
         format!("{}://{authority}{tail}", scheme.as_str()).parse::<Uri>().map_err(|_| ApiBaseError::Host)?;
     let path = clean_path(uri.path())?;
+    check_braces(&path, uri.query().unwrap_or_default())?;
     let explicit_port = port.filter(|port| *port != scheme.default_port());
     Ok(ApiBase {
         scheme,
@@ -182,6 +197,21 @@ fn clean_path(path: &str) -> Result<String, ApiBaseError> {
         clean.strip_suffix("/models").filter(|base| base.rsplit('/').next().is_some_and(is_version))
     });
     Ok(base.map(str::to_owned).unwrap_or(clean))
+}
+
+/// Refuses every brace but those of one `{model}` at the end of the path.
+fn check_braces(path: &str, query: &str) -> Result<(), ApiBaseError> {
+    let has_brace = |text: &str| text.contains(['{', '}']);
+    let count = path.matches(deployment::MODEL).count() + query.matches(deployment::MODEL).count();
+    if has_brace(&path.replace(deployment::MODEL, "")) || has_brace(&query.replace(deployment::MODEL, "")) {
+        Err(ApiBaseError::Brace)
+    } else if count > 1 {
+        Err(ApiBaseError::TwoModels)
+    } else if count == 1 && !path.ends_with(deployment::TEMPLATE) {
+        Err(ApiBaseError::ModelPlace)
+    } else {
+        Ok(())
+    }
 }
 
 /// Tells whether a path segment is `v` and a number.

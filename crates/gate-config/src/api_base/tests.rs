@@ -11,7 +11,7 @@ fn parsed(text: &str) -> ApiBase {
 fn vendors_bases_lead_to_their_endpoints() {
     fn check(kind: ProviderKind, path: &str, rows: &[(&str, &str)]) {
         for (base, url) in rows {
-            let found = parsed(base).url(kind, false, path, &BTreeMap::new());
+            let found = parsed(base).url(kind, false, path, None, &BTreeMap::new());
             assert_eq!(found, format!("https://{url}"), "{base}");
         }
     }
@@ -247,6 +247,94 @@ fn errors_say_what_to_write() {
     check("https://h.example/v1\u{7f}", "holds the character U+007F: write it percent-encoded");
 }
 
+// Spec: config C-56.
+#[test]
+fn a_deployment_is_named_by_the_model_of_the_request() {
+    const AZURE: &str = "https://r.openai.azure.com/openai/deployments/{model}";
+    fn check(base: &str, path: &str, model: Option<&str>, expected: Result<&str, NoDeployment>) {
+        let base = parsed(base);
+        let whole = base
+            .request_path(path, model)
+            .map(|path| format!("{}{path}", base.prefix(ProviderKind::OpenAi, false)));
+        assert_eq!(whole.as_deref(), expected.as_ref().copied(), "{base} {path} {model:?}");
+        if let Ok(whole) = whole {
+            let shown = base.url(ProviderKind::OpenAi, true, path, model, &BTreeMap::new());
+            assert_eq!(shown.split('?').next(), Some(&*format!("https://{}{whole}", base.authority())));
+        }
+    }
+    for path in [
+        "/completions",
+        "/chat/completions",
+        "/embeddings",
+        "/audio/transcriptions",
+        "/audio/translations",
+        "/audio/speech",
+        "/images/generations",
+        "/images/edits",
+    ] {
+        check(AZURE, path, Some("gpt-4o"), Ok(&format!("/openai/deployments/gpt-4o{path}")));
+        check(AZURE, path, None, Err(NoDeployment::NoModel));
+        check("https://h.example/v1", path, None, Ok(&format!("/v1{path}")));
+    }
+    for path in ["/models", "/responses", "/files", "/files/x", "/batches", "/chat/completions/id"] {
+        check(AZURE, path, Some("gpt-4o"), Ok(&format!("/openai{path}")));
+        check(AZURE, path, None, Ok(&format!("/openai{path}")));
+    }
+    for (model, segment) in [
+        ("gpt-4.1", "gpt-4.1"),
+        ("a/b", "a%2Fb"),
+        ("a?b#c%2f", "a%3Fb%23c%252f"),
+        ("llama:8b@x", "llama%3A8b%40x"),
+        ("...", "..."),
+    ] {
+        let expected = format!("/openai/deployments/{segment}/embeddings");
+        check(AZURE, "/embeddings", Some(model), Ok(&expected));
+    }
+    check(AZURE, "/embeddings", Some("."), Err(NoDeployment::DotSegment));
+    check(AZURE, "/embeddings", Some(".."), Err(NoDeployment::DotSegment));
+    check(AZURE, "/embeddings", Some(""), Err(NoDeployment::NoModel));
+    check(
+        "https://apim.example/deployments/{model}",
+        "/embeddings",
+        Some("m"),
+        Ok("/deployments/m/embeddings"),
+    );
+    check("https://apim.example/deployments/{model}", "/files", None, Ok("/files"));
+    let pasted = format!("{AZURE}/chat/completions?api-version=2024-10-21");
+    check(&pasted, "/embeddings", Some("m"), Ok("/openai/deployments/m/embeddings"));
+    assert_eq!(parsed(&pasted).to_string(), format!("{AZURE}?api-version=2024-10-21"));
+    let shown = parsed(AZURE).url(ProviderKind::OpenAi, false, "/embeddings", None, &BTreeMap::new());
+    assert_eq!(shown, format!("{AZURE}/embeddings"));
+}
+
+// Spec: config C-57.
+#[test]
+fn other_braces_in_a_base_are_errors() {
+    let brace = "holds a brace: only `{model}` is replaced; write another brace percent-encoded";
+    let twice = "has `{model}` twice: write it once";
+    let place =
+        "has `{model}` in a place where it means nothing: the path must end in `/deployments/{model}`";
+    for (text, message) in [
+        ("https://h.example/deployments/{deployment}", brace),
+        ("https://h.example/deployments/{model", brace),
+        ("https://h.example/deployments/model}", brace),
+        ("https://h.example/deployments/{{model}}", brace),
+        ("https://h.example/deployments/{Model}", brace),
+        ("https://h.example/v1?x={y}", brace),
+        ("https://h.example/{x}/deployments/{model}", brace),
+        ("https://h.example/{model}/deployments/{model}", twice),
+        ("https://h.example/deployments/{model}?m={model}", twice),
+        ("https://h.example/v1?model={model}", place),
+        ("https://{model}.example/v1", place),
+        ("https://h.example/{model}", place),
+        ("https://h.example/deployments/{model}/v1", place),
+        ("https://h.example/deployments/x-{model}", place),
+        ("https://h.example/deployments/{model}-x", place),
+    ] {
+        assert_eq!(ApiBase::parse(text).unwrap_err().to_string(), message, "{text}");
+    }
+}
+
 #[test]
 fn only_the_host_makes_two_bases_one_host() {
     let base = parsed("https://api.example.com/v1");
@@ -269,14 +357,14 @@ fn of_a_query_only_names_are_shown() {
     assert_eq!(format!("{base:?}"), format!("ApiBase({shown})"));
     assert_eq!(base.without_query(), "https://h.example/v1");
     let extra = BTreeMap::from([("token".to_owned(), "canary-4".to_owned())]);
-    let url = base.url(ProviderKind::OpenAi, false, "/models", &extra);
+    let url = base.url(ProviderKind::OpenAi, false, "/models", None, &extra);
     assert!(!url.contains("canary"), "{url}");
     assert!(url.ends_with("&token=…"), "{url}");
 }
 
 proptest::proptest! {
     #[test]
-    fn a_parsed_base_stays_as_it_is(text in "https?://[a-z.:0-9]{1,8}[/a-z.%?&=0-9é#@]{0,16}") {
+    fn a_parsed_base_stays_as_it_is(text in "https?://[a-z.:0-9]{1,8}[/a-z.%?&=0-9é#@{}]{0,16}") {
         if let Ok(base) = ApiBase::parse(&text) {
             let query = base.query().map(|query| format!("?{query}")).unwrap_or_default();
             let printed = format!("{}{query}", base.without_query());

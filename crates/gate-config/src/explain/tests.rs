@@ -208,3 +208,13 @@ fn no_explanation_shows_a_key() {
         assert!(texts.iter().all(|text| !text.contains(CANARY)), "{texts:?}");
     }
 }
+
+// Spec: config C-56.
+#[test]
+fn a_deployment_is_in_the_url() {
+    let mut azure = provider("openai.azure").section("fast", "gpt-4o:x");
+    azure.api_base = ApiBase::parse("https://r.openai.azure.com/openai/deployments/{model}").unwrap();
+    let explanation = explain(&tree([azure]), "openai.azure.fast", None).to_string();
+    let url = "https://r.openai.azure.com/openai/deployments/gpt-4o%3Ax/chat/completions";
+    assert!(explanation.contains(&format!("    URL           {url}\n")), "{explanation}");
+}

@@ -26,6 +26,7 @@ pub(super) fn resolve(nodes: &Nodes, layers: &Layers, findings: &mut Findings) -
         }
         if node.role == Role::Provider {
             warn_of_foreign_key(node, nodes, &filled, &settings, findings);
+            refuse_model_in_path(node, &settings, findings);
             providers.extend(provider(at, nodes, &settings, layers));
         }
         filled.push(settings);
@@ -73,6 +74,18 @@ fn built_in_base(kind: ProviderKind) -> Option<Set<ApiBase>> {
     };
     let origin = Origin { source: Source::Default, key: format!("llm.provider.{kind}.api_base") };
     ApiBase::parse(base).ok().map(|value| Set { value, origin })
+}
+
+/// Refuses a base with `{model}` for a kind whose operations no vendor has below deployments.
+fn refuse_model_in_path(node: &Node, settings: &Inherited, findings: &mut Findings) {
+    let Some(base) = settings.api_base.as_ref().filter(|base| base.value.has_model_in_path()) else { return };
+    // One that inherits from another provider adds nothing to what was said there.
+    let is_first = node.own.inherited.api_base.is_some() || node.parent.is_none();
+    if node.kind == ProviderKind::Anthropic && is_first {
+        let message =
+            "has `{model}`, which only providers of kind openai can have; write the model's own base";
+        findings.problem(&base.origin.key, base.origin.source.clone(), message);
+    }
 }
 
 /// Warns when a key goes to another host than the one that it was given for.

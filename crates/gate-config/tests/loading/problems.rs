@@ -120,6 +120,27 @@ fn values_have_the_shape_of_their_setting() {
     check(provider, "api_key = 5", "expected a text that is not empty, found a number");
 }
 
+// Spec: config C-57.
+#[test]
+fn a_template_stands_where_it_means_something() {
+    let base = "api_base = 'https://r.openai.azure.com/openai/deployments";
+    check(
+        &format!("[llm.provider.openai.azure]\n{base}/{{deployment}}'"),
+        "llm.provider.openai.azure.api_base",
+        "holds a brace: only `{model}` is replaced; write another brace percent-encoded",
+    );
+    let foreign = "has `{model}`, which only providers of kind openai can have; write the model's own base";
+    check(
+        &format!(
+            "[llm.provider.anthropic.azure]\napi_key = 'k'\n{base}/{{model}}'\n\
+             [llm.provider.anthropic.azure.eu]\napi_key = 'k'"
+        ),
+        "llm.provider.anthropic.azure.api_base",
+        foreign,
+    );
+    check(&format!("[llm.provider]\n{base}/{{model}}'"), "llm.provider.api_base", foreign);
+}
+
 // Spec: config C-43.
 #[test]
 fn tables_are_tables() {

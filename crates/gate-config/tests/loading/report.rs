@@ -46,6 +46,24 @@ anthropic.glm  https://open.bigmodel.cn/api/anthropic/v1/messages (no key, passe
     );
 }
 
+// Spec: config C-56.
+#[test]
+fn a_deployment_is_shown_for_each_model() {
+    let sources = text(
+        "[llm.provider.openai.azure]\napi_base = 'https://r.openai.azure.com/openai/deployments/{model}'\n\
+         query = { api-version = '1' }\nauth = 'api-key'\napi_key = 'a'\nmodels = ['gpt-4', 'ft:b']\n",
+    );
+    let report = Report::of(&sources, &free).to_string();
+    let providers = report.split_once("\n\n").and_then(|(_, rest)| rest.split_once("\n\n")).unwrap().1;
+    assert_eq!(
+        providers,
+        "\
+openai.azure  https://r.openai.azure.com/openai/deployments/{model}/chat/completions?api-version=1 (key from a.toml, only these models)
+  openai.azure.gpt-4  sends `gpt-4` to https://r.openai.azure.com/openai/deployments/gpt-4/chat/completions?api-version=1
+  openai.azure.ft:b   sends `ft:b` to https://r.openai.azure.com/openai/deployments/ft%3Ab/chat/completions?api-version=1"
+    );
+}
+
 // Spec: mvp M-6.
 #[test]
 fn every_problem_is_shown_and_the_address_is_not_tried() {

@@ -492,3 +492,57 @@ async fn one_connection_serves_many_requests() {
     }
     assert_eq!(mock.counts().opened, 1, "upstream connections are reused");
 }
+
+/// Azure's older form: the model is in the path.
+const DEPLOYMENTS: &str = r#"
+    [llm.provider.openai]
+    api_base = "http://azure.test/openai/deployments/{model}"
+    api_key = "azure-key"
+    auth = "api-key"
+    query = { api-version = "2024-10-21" }
+
+    [llm.provider.openai.small]
+    model = "gpt-4-mini/2"
+"#;
+
+// Spec: config C-56.
+#[tokio::test(start_paused = true)]
+async fn the_model_names_the_deployment_in_the_path() {
+    for (path, model, target) in [
+        ("/v1/chat/completions", "gpt-4", "/openai/deployments/gpt-4/chat/completions"),
+        ("/v1/chat/completions", "small", "/openai/deployments/gpt-4-mini%2F2/chat/completions"),
+        ("/v1/completions", "gpt-4", "/openai/deployments/gpt-4/completions"),
+        ("/v1/embeddings", "gpt-4.1", "/openai/deployments/gpt-4.1/embeddings"),
+        ("/v1/images/generations", "d", "/openai/deployments/d/images/generations"),
+        ("/v1/audio/speech", "d", "/openai/deployments/d/audio/speech"),
+        ("/v1/responses", "gpt-4", "/openai/responses"),
+        ("/v1/fine_tuning/jobs", "gpt-4", "/openai/fine_tuning/jobs"),
+        ("/v1/files", "not read", "/openai/files"),
+    ] {
+        let (mut rig, mock) = Rig::with_mock(DEPLOYMENTS, [ok()]);
+        let response = rig.post(path, &format!(r#"{{"model":"{model}"}}"#)).await;
+        assert_eq!(response.head.status, 200, "{path} {model}: {}", response.body.text());
+        let request = mock.next_request().await;
+        assert_eq!(request.target, format!("{target}?api-version=2024-10-21"), "{path} {model}");
+        assert_eq!(request.header("api-key"), Some("azure-key"), "{path} {model}");
+    }
+}
+
+// Spec: config C-56.
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_cannot_stand_in_a_path_is_refused() {
+    let no_name = "`model` is no valid name at provider `openai`, which has it in its URL";
+    let missing = "provider `openai` has the model in its URL, so the body must name a `model`";
+    for (path, body, code, message) in [
+        ("/v1/embeddings", r#"{"model":".."}"#, "invalid_model_name", no_name),
+        ("/v1/embeddings", r#"{"model":"."}"#, "invalid_model_name", no_name),
+        ("/v1/images/generations", r#"{"prompt":"a"}"#, "missing_model", missing),
+    ] {
+        let (mut rig, mock) = Rig::with_mock(DEPLOYMENTS, [ok()]);
+        let response = rig.post(path, body).await;
+        assert_eq!(response.head.status, 400, "{path} {body}");
+        assert_eq!(response.head.header("x-gateway-error"), Some(code), "{path} {body}");
+        assert!(response.body.text().contains(message), "{}", response.body.text());
+        assert!(mock.requests().is_empty(), "{path} {body}");
+    }
+}
