@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gate_config::{OnDisconnect, Provider, ProviderIndex, Scope, Target};
-use gate_model_ref::{ModelRef, ProviderKind};
+use gate_config::{OnDisconnect, Provider, ProviderIndex};
+use gate_model_ref::ProviderKind;
 use gate_upstream::{
-    RequestBody, RequestCredential, Timings, UpstreamError, UpstreamErrorKind, UpstreamRequest,
-    UpstreamResponse,
+    RequestCredential, Timings, UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse,
 };
 use gate_usage::{ContentType, Dialect, StepTimes};
 use http::header::{CONNECTION, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH};
@@ -21,31 +20,19 @@ use crate::answer::{Answer, Payload};
 use crate::auth::ClientCredentials;
 use crate::error::{ApiError, ErrorCode, GATEWAY_ERROR, StreamDialect};
 use crate::exchange::Exchange;
-use crate::extra_frame::ExtraFrame;
 use crate::gateway::Gateway;
-use crate::head::RequestHead;
 use crate::hops::Hops;
-use crate::intake::{Content, Received};
 use crate::makers::Birth;
 use crate::relay::{Framing, Treatment};
-use crate::route::{self, Forward, Operation};
+use crate::route::{Forward, Operation};
+use crate::scope::{self, Scopes};
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
 use crate::upload::ClientBody;
-use crate::{batch, content, failure, headers, intake, masking, websocket};
+use crate::{content, failure, headers, intake, masking, plan, websocket};
 
 /// Who answered, and in a request: who shall answer.
-const PROVIDER: HeaderName = HeaderName::from_static("x-gateway-provider");
-
-/// Where a request goes, and with which bytes.
-pub(crate) struct Plan {
-    pub(crate) provider: ProviderIndex,
-    pub(crate) body: RequestBody,
-    /// The upstream model, where the request names one.
-    pub(crate) model: Option<Box<str>>,
-    /// What is not the client's own of the answer, because the gateway asked for it.
-    pub(crate) extra_frame: Option<ExtraFrame>,
-}
+pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-gateway-provider");
 
 /// Counts and logs the times that a request was sent again because a kept connection had closed
 /// before it took a byte.
@@ -74,13 +61,6 @@ impl Asked {
     }
 }
 
-/// Where names are looked up, and where a request without a name goes.
-#[derive(Clone, Copy)]
-struct Scopes {
-    named: Scope,
-    unnamed: Scope,
-}
-
 /// Carries a request to its provider and returns the answer, whose body is still to come.
 ///
 /// # Errors
@@ -104,12 +84,12 @@ where
     if route.is_admin() && !snapshot.server.allow_admin_paths {
         return Err(failure::admin_path());
     }
-    let scope = scope_of(snapshot, &mut route, &parts.headers)?;
+    let scope = scope::scope_of(snapshot, &mut route, &parts.headers)?;
     if websocket::is_wanted(&route, parts) {
         let opening = websocket::Opening { gateway, snapshot, parts, route, scope, credentials, hops };
         return Box::pin(websocket::open(opening, in_flight, exchange)).await;
     }
-    let scopes = Scopes { named: scope, unnamed: scope_of_object(gateway, snapshot, &route, scope) };
+    let scopes = Scopes { named: scope, unnamed: scope::scope_of_object(gateway, snapshot, &route, scope) };
     let begin = Instant::now();
     let received = intake::take_in(body, &parts.headers, route.operation, &snapshot.server.limits).await;
     exchange.wait(begin.elapsed());
@@ -121,7 +101,7 @@ where
     let begin = Instant::now();
     // Kept only to be read once more; the bytes are shared with what is sent.
     let to_estimate = snapshot.server.estimate_usage.then(|| received.held.clone());
-    let plan = plan(snapshot, &route, scopes, received)?;
+    let plan = plan::plan(snapshot, &route, scopes, received)?;
     exchange.record.steps.route = Some(begin.elapsed());
     let endpoint = snapshot.endpoint(plan.provider);
     exchange.record.provider = Some(endpoint.shared_name());
@@ -209,49 +189,6 @@ pub(crate) fn note_steps(steps: &mut StepTimes, timings: &Timings) {
     steps.upstream = Some(timings.first_byte);
 }
 
-/// Turns what the path or the header pins into where names are looked up. A pin by the header also
-/// decides whose API a path is that both vendors have.
-fn scope_of(snapshot: &Snapshot, route: &mut Forward<'_>, headers: &HeaderMap) -> Result<Scope, ApiError> {
-    let by_path = match route.pin {
-        route::Pin::None | route::Pin::Kind(_) => None,
-        route::Pin::Provider(kind, path) => Some(find_pinned(snapshot, kind, path)?),
-    };
-    let Some(by_header) = pin_of_header(snapshot, headers)? else {
-        return Ok(by_path.map_or(Scope::Kind(route.kind), Scope::Pinned));
-    };
-    let pinned = snapshot.providers.provider(by_header);
-    if let Some(by_path) = by_path.filter(|by_path| *by_path != by_header) {
-        let by_path = snapshot.providers.provider(by_path);
-        let message = format!(
-            "`x-gateway-provider` names `{}`, but the path is pinned to `{}`: pin by one of them",
-            pinned.id, by_path.id
-        );
-        return Err(ApiError::new(ErrorCode::BadRequest, message));
-    }
-    if pinned.kind != route.kind && route.is_of_one_kind() {
-        let message = format!(
-            "`x-gateway-provider` names `{}`, an {} provider, but this path is of the kind {}",
-            pinned.id, pinned.kind, route.kind
-        );
-        return Err(ApiError::new(ErrorCode::BadRequest, message));
-    }
-    route.kind = pinned.kind;
-    Ok(Scope::Pinned(by_header))
-}
-
-/// Sends a request for an object that one of the providers made to that provider. A pin outranks it,
-/// and so does a model.
-fn scope_of_object(gateway: &Gateway, snapshot: &Snapshot, route: &Forward<'_>, scope: Scope) -> Scope {
-    let may_be_unnamed = !route.operation.needs_model() && route.operation != Operation::MessageBatch;
-    if scope != Scope::Kind(route.kind) || !may_be_unnamed {
-        return scope;
-    }
-    let maker = gateway.makers().find(route.tail).and_then(|id| snapshot.providers.find(&id));
-    // A reload may have removed the provider, or given its name to another kind.
-    let maker = maker.filter(|maker| snapshot.providers.provider(*maker).kind == route.kind);
-    maker.map_or(scope, Scope::Pinned)
-}
-
 /// Tells whether an answer may show an object that later requests name by its id. Answers that are
 /// kept by nobody would only fill the memory.
 fn may_be_new_object(route: &Forward<'_>, method: &Method, answer: &Answer) -> bool {
@@ -271,167 +208,6 @@ fn may_be_new_object(route: &Forward<'_>, method: &Method, answer: &Answer) -> b
         && *method == Method::POST
         && answer.status.is_success()
         && matches!(content_type, ContentType::Json | ContentType::EventStream)
-}
-
-/// Finds the provider that `x-gateway-provider` names by its dotted path.
-fn pin_of_header(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Option<ProviderIndex>, ApiError> {
-    let mut values = headers.get_all(PROVIDER).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(ApiError::new(ErrorCode::BadRequest, "two `x-gateway-provider` headers; send one"));
-    }
-    let id = String::from_utf8_lossy(value.as_bytes());
-    let found = snapshot.providers.find(id.trim());
-    found.map(Some).ok_or_else(|| failure::unknown_provider(&id))
-}
-
-/// Finds the provider that a path names below its kind, segments joined by `/`.
-pub(crate) fn find_pinned(
-    snapshot: &Snapshot,
-    kind: ProviderKind,
-    path: &str,
-) -> Result<ProviderIndex, ApiError> {
-    let id = format!("{kind}.{}", path.replace('/', "."));
-    snapshot.providers.find(&id).ok_or_else(|| failure::unknown_provider(&id))
-}
-
-/// Decides where a request goes and splices its model.
-fn plan(
-    snapshot: &Snapshot,
-    route: &Forward<'_>,
-    scopes: Scopes,
-    received: Received,
-) -> Result<Plan, ApiError> {
-    match &received.content {
-        Content::Opaque => unnamed(snapshot, scopes, received),
-        Content::Form(model) => {
-            let Some(model) = model.as_ref().filter(|model| !model.value.is_empty()) else {
-                return unnamed(snapshot, scopes, received);
-            };
-            let name = String::from_utf8_lossy(&model.value);
-            let target = resolve(snapshot, scopes.named, &name)?;
-            let held = &received.held;
-            let pieces = if name == target.upstream_model {
-                [held.clone(), Bytes::new(), Bytes::new()]
-            } else {
-                let new = Bytes::copy_from_slice(target.upstream_model.as_bytes());
-                [held.slice(..model.span.start), new, held.slice(model.span.end..)]
-            };
-            let model = Some(target.upstream_model.into());
-            Ok(Plan { provider: target.provider, body: received.into_body(pieces), model, extra_frame: None })
-        }
-        Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
-        Content::Json => plan_json(snapshot, route, scopes, &received.held),
-    }
-}
-
-/// Decides where a message of a session goes, and splices its model.
-pub(crate) fn plan_message(
-    snapshot: &Snapshot,
-    route: &Forward<'_>,
-    scope: Scope,
-    message: &Bytes,
-) -> Result<Plan, ApiError> {
-    plan_json(snapshot, route, Scopes { named: scope, unnamed: scope }, message)
-}
-
-/// Decides where a JSON body goes, and splices its model.
-fn plan_json(
-    snapshot: &Snapshot,
-    route: &Forward<'_>,
-    scopes: Scopes,
-    body: &Bytes,
-) -> Result<Plan, ApiError> {
-    let head = RequestHead::parse(body)?;
-    let name = head.model.as_ref().map(|model| model.name.as_ref()).filter(|name| !name.is_empty());
-    let target = match name {
-        Some(name) => resolve(snapshot, scopes.named, name)?,
-        None if !route.operation.needs_model()
-            || (route.operation == Operation::Responses && head.has_prompt) =>
-        {
-            let provider = without_model(snapshot, scopes.unnamed)?;
-            return Ok(Plan {
-                provider,
-                body: RequestBody::whole(body.clone()),
-                model: None,
-                extra_frame: None,
-            });
-        }
-        None => {
-            head.require_no_twin()?;
-            let default = snapshot.providers.resolve_default(scopes.named);
-            default.or_else(|| pinned_default(snapshot, scopes.named)).ok_or_else(failure::missing_model)?
-        }
-    };
-    let may_ask = snapshot.providers.provider(target.provider).inject_stream_usage
-        && matches!(route.operation, Operation::ChatCompletions | Operation::Completions);
-    let usage = if may_ask { head.usage_edit() } else { None };
-    Ok(Plan {
-        provider: target.provider,
-        extra_frame: usage.as_ref().map(|_| ExtraFrame::default()),
-        body: head.splice(body, target.upstream_model, usage),
-        model: Some(target.upstream_model.into()),
-    })
-}
-
-/// Returns the pinned provider's own default model: a pin without a model means the provider.
-fn pinned_default(snapshot: &Snapshot, scope: Scope) -> Option<Target<'_>> {
-    let Scope::Pinned(provider) = scope else { return None };
-    let upstream_model = snapshot.providers.provider(provider).default_model.as_deref()?;
-    Some(Target { provider, upstream_model })
-}
-
-/// Resolves every model of a batch. The provider gets the whole of it, so all must be its own.
-fn plan_batch(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result<Plan, ApiError> {
-    let models = batch::models(&received.held)?;
-    let mut targets: Vec<Target<'_>> = Vec::with_capacity(models.len());
-    for (at, model) in models.iter().enumerate() {
-        let before = at.checked_sub(1).and_then(|before| Some((models.get(before)?, targets.get(before)?)));
-        let target = match before {
-            Some((same, target)) if same.name == model.name => *target,
-            _ => resolve(snapshot, scopes.named, &model.name)?,
-        };
-        if let (Some(first), Some(first_model)) = (targets.first(), models.first())
-            && first.provider != target.provider
-        {
-            let one = (first_model.name.as_str(), first.provider);
-            return Err(failure::mixed_batch(&snapshot.providers, one, (&model.name, target.provider)));
-        }
-        targets.push(target);
-    }
-    let Some(first) = targets.first() else { return unnamed(snapshot, scopes, received) };
-    let is_one_model = targets.iter().all(|target| target.upstream_model == first.upstream_model);
-    Ok(Plan {
-        provider: first.provider,
-        body: batch::splice(&received.held, &models, targets.iter().map(|target| target.upstream_model)),
-        model: is_one_model.then(|| first.upstream_model.into()),
-        extra_frame: None,
-    })
-}
-
-/// Finds what a client's name for a model stands for.
-fn resolve<'s>(snapshot: &'s Snapshot, scope: Scope, name: &'s str) -> Result<Target<'s>, ApiError> {
-    let name_ref = ModelRef::parse(name).map_err(|error| failure::name(&error))?;
-    let found = snapshot.providers.resolve(name_ref, scope);
-    found.map_err(|error| failure::resolve(&snapshot.providers, name, scope, &error))
-}
-
-/// Plans a request that names no model: it goes out as it came.
-fn unnamed(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result<Plan, ApiError> {
-    let provider = without_model(snapshot, scopes.unnamed)?;
-    Ok(Plan { provider, body: received.into_body_as_is(), model: None, extra_frame: None })
-}
-
-/// Returns the provider of a request that names no model: the pinned one, else the kind's root.
-pub(crate) fn without_model(snapshot: &Snapshot, scope: Scope) -> Result<ProviderIndex, ApiError> {
-    match scope {
-        Scope::Pinned(provider) => Ok(provider),
-        Scope::Kind(kind) => snapshot
-            .providers
-            .kind_root(kind)
-            .filter(|root| snapshot.providers.provider(*root).is_configured)
-            .ok_or_else(|| failure::no_root(kind)),
-    }
 }
 
 /// Returns the client's query without the parameters that the operator has set, such as

@@ -10,10 +10,10 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::error::ApiError;
-use crate::forward::find_pinned;
 use crate::gateway::Gateway;
 use crate::listing;
 use crate::route::{Own, Pin};
+use crate::scope::find_pinned;
 use crate::snapshot::Snapshot;
 
 /// Answers a request to one of the gateway's own endpoints; lists have the shape that clients of

@@ -29,7 +29,7 @@ use crate::relay::Treatment;
 use crate::route::Forward;
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
-use crate::{failure, forward, headers};
+use crate::{failure, forward, headers, plan};
 
 mod frame;
 mod handshake;
@@ -239,7 +239,7 @@ impl Target {
             }
             // The call that is joined has its model already.
             None if found.has_call => {
-                let provider = forward::without_model(snapshot, scope)?;
+                let provider = plan::without_model(snapshot, scope)?;
                 return Ok(Self { provider, model: None, query: Some(query.to_owned()) });
             }
             None => snapshot.providers.resolve_default(scope).ok_or_else(missing_model)?,

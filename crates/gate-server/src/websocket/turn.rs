@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::forward::{self, Plan};
 use crate::head::RequestHead;
+use crate::plan::{self, Plan};
 use crate::route::{Forward, Operation, Pin};
 use crate::snapshot::Snapshot;
 
@@ -113,7 +113,7 @@ impl Turns {
             operation: Operation::Responses,
         };
         let Plan { provider, body, model, .. } =
-            forward::plan_message(&self.snapshot, &route, self.scope, &object)?;
+            plan::plan_message(&self.snapshot, &route, self.scope, &object)?;
         Ok(Turn { provider, model, text: whole(body).await })
     }
 }

@@ -1,0 +1,164 @@
+//! Where a request goes and with which bytes: its model is found, resolved and spliced.
+
+use bytes::Bytes;
+use gate_config::{ProviderIndex, Scope, Target};
+use gate_model_ref::ModelRef;
+use gate_upstream::RequestBody;
+
+use crate::error::ApiError;
+use crate::extra_frame::ExtraFrame;
+use crate::head::RequestHead;
+use crate::intake::{Content, Received};
+use crate::route::{Forward, Operation};
+use crate::scope::Scopes;
+use crate::snapshot::Snapshot;
+use crate::{batch, failure};
+
+/// Where a request goes, and with which bytes.
+pub(crate) struct Plan {
+    pub(crate) provider: ProviderIndex,
+    pub(crate) body: RequestBody,
+    /// The upstream model, where the request names one.
+    pub(crate) model: Option<Box<str>>,
+    /// What is not the client's own of the answer, because the gateway asked for it.
+    pub(crate) extra_frame: Option<ExtraFrame>,
+}
+
+/// Decides where a request goes and splices its model.
+pub(crate) fn plan(
+    snapshot: &Snapshot,
+    route: &Forward<'_>,
+    scopes: Scopes,
+    received: Received,
+) -> Result<Plan, ApiError> {
+    match &received.content {
+        Content::Opaque => unnamed(snapshot, scopes, received),
+        Content::Form(model) => {
+            let Some(model) = model.as_ref().filter(|model| !model.value.is_empty()) else {
+                return unnamed(snapshot, scopes, received);
+            };
+            let name = String::from_utf8_lossy(&model.value);
+            let target = resolve(snapshot, scopes.named, &name)?;
+            let held = &received.held;
+            let pieces = if name == target.upstream_model {
+                [held.clone(), Bytes::new(), Bytes::new()]
+            } else {
+                let new = Bytes::copy_from_slice(target.upstream_model.as_bytes());
+                [held.slice(..model.span.start), new, held.slice(model.span.end..)]
+            };
+            let model = Some(target.upstream_model.into());
+            Ok(Plan { provider: target.provider, body: received.into_body(pieces), model, extra_frame: None })
+        }
+        Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
+        Content::Json => plan_json(snapshot, route, scopes, &received.held),
+    }
+}
+
+/// Decides where a message of a session goes, and splices its model.
+pub(crate) fn plan_message(
+    snapshot: &Snapshot,
+    route: &Forward<'_>,
+    scope: Scope,
+    message: &Bytes,
+) -> Result<Plan, ApiError> {
+    plan_json(snapshot, route, Scopes { named: scope, unnamed: scope }, message)
+}
+
+/// Decides where a JSON body goes, and splices its model.
+fn plan_json(
+    snapshot: &Snapshot,
+    route: &Forward<'_>,
+    scopes: Scopes,
+    body: &Bytes,
+) -> Result<Plan, ApiError> {
+    let head = RequestHead::parse(body)?;
+    let name = head.model.as_ref().map(|model| model.name.as_ref()).filter(|name| !name.is_empty());
+    let target = match name {
+        Some(name) => resolve(snapshot, scopes.named, name)?,
+        None if !route.operation.needs_model()
+            || (route.operation == Operation::Responses && head.has_prompt) =>
+        {
+            let provider = without_model(snapshot, scopes.unnamed)?;
+            return Ok(Plan {
+                provider,
+                body: RequestBody::whole(body.clone()),
+                model: None,
+                extra_frame: None,
+            });
+        }
+        None => {
+            head.require_no_twin()?;
+            let default = snapshot.providers.resolve_default(scopes.named);
+            default.or_else(|| pinned_default(snapshot, scopes.named)).ok_or_else(failure::missing_model)?
+        }
+    };
+    let may_ask = snapshot.providers.provider(target.provider).inject_stream_usage
+        && matches!(route.operation, Operation::ChatCompletions | Operation::Completions);
+    let usage = if may_ask { head.usage_edit() } else { None };
+    Ok(Plan {
+        provider: target.provider,
+        extra_frame: usage.as_ref().map(|_| ExtraFrame::default()),
+        body: head.splice(body, target.upstream_model, usage),
+        model: Some(target.upstream_model.into()),
+    })
+}
+
+/// Returns the pinned provider's own default model: a pin without a model means the provider.
+fn pinned_default(snapshot: &Snapshot, scope: Scope) -> Option<Target<'_>> {
+    let Scope::Pinned(provider) = scope else { return None };
+    let upstream_model = snapshot.providers.provider(provider).default_model.as_deref()?;
+    Some(Target { provider, upstream_model })
+}
+
+/// Resolves every model of a batch. The provider gets the whole of it, so all must be its own.
+fn plan_batch(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result<Plan, ApiError> {
+    let models = batch::models(&received.held)?;
+    let mut targets: Vec<Target<'_>> = Vec::with_capacity(models.len());
+    for (at, model) in models.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|before| Some((models.get(before)?, targets.get(before)?)));
+        let target = match before {
+            Some((same, target)) if same.name == model.name => *target,
+            _ => resolve(snapshot, scopes.named, &model.name)?,
+        };
+        if let (Some(first), Some(first_model)) = (targets.first(), models.first())
+            && first.provider != target.provider
+        {
+            let one = (first_model.name.as_str(), first.provider);
+            return Err(failure::mixed_batch(&snapshot.providers, one, (&model.name, target.provider)));
+        }
+        targets.push(target);
+    }
+    let Some(first) = targets.first() else { return unnamed(snapshot, scopes, received) };
+    let is_one_model = targets.iter().all(|target| target.upstream_model == first.upstream_model);
+    Ok(Plan {
+        provider: first.provider,
+        body: batch::splice(&received.held, &models, targets.iter().map(|target| target.upstream_model)),
+        model: is_one_model.then(|| first.upstream_model.into()),
+        extra_frame: None,
+    })
+}
+
+/// Finds what a client's name for a model stands for.
+fn resolve<'s>(snapshot: &'s Snapshot, scope: Scope, name: &'s str) -> Result<Target<'s>, ApiError> {
+    let name_ref = ModelRef::parse(name).map_err(|error| failure::name(&error))?;
+    let found = snapshot.providers.resolve(name_ref, scope);
+    found.map_err(|error| failure::resolve(&snapshot.providers, name, scope, &error))
+}
+
+/// Plans a request that names no model: it goes out as it came.
+fn unnamed(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result<Plan, ApiError> {
+    let provider = without_model(snapshot, scopes.unnamed)?;
+    Ok(Plan { provider, body: received.into_body_as_is(), model: None, extra_frame: None })
+}
+
+/// Returns the provider of a request that names no model: the pinned one, else the kind's root.
+pub(crate) fn without_model(snapshot: &Snapshot, scope: Scope) -> Result<ProviderIndex, ApiError> {
+    match scope {
+        Scope::Pinned(provider) => Ok(provider),
+        Scope::Kind(kind) => snapshot
+            .providers
+            .kind_root(kind)
+            .filter(|root| snapshot.providers.provider(*root).is_configured)
+            .ok_or_else(|| failure::no_root(kind)),
+    }
+}
