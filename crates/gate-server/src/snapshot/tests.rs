@@ -60,16 +60,3 @@ fn everything_else_is_carried_over() {
     );
     assert_eq!((exact.path_prefix.as_str(), exact.auth), ("/y", AuthStyle::Bearer));
 }
-
-// Spec: config C-28.
-#[test]
-fn a_bad_authority_file_is_a_fault_of_the_configuration() {
-    let text = "[llm.provider.openai]\napi_key = 'k'\nca_file = '/nowhere/ca.pem'";
-    let Ok(loaded) = load(&Sources::empty().with_text("test", text)) else {
-        // Loading looks for the file itself.
-        return;
-    };
-    let upstream = UpstreamClient::new(gate_upstream::Dialer::System);
-    let error = Snapshot::try_new(loaded.config, &upstream).unwrap_err();
-    assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
-}
