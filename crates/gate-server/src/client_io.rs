@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use gate_config::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep};
+
+use crate::lazy_timer::LazyTimer;
 
 /// What is read ahead of hyper to see whether the client is still there. More than this is a
 /// client that sends requests faster than it gets answers; it is then taken to be there.
@@ -108,7 +110,7 @@ pub(crate) fn watched<T>(io: T, clocks: ClientClocks, activity: Activity) -> (Cl
         stalled_since: None,
     }));
     let client = ClientIo { connection: Arc::clone(&connection), activity: activity.clone(), linger: None };
-    (client, ClientWatch { connection, clocks, activity, begun: 0, timer: None })
+    (client, ClientWatch { connection, clocks, activity, begun: 0, timer: LazyTimer::default() })
 }
 
 /// A connection, and what is known of it.
@@ -259,9 +261,7 @@ pub(crate) struct ClientWatch<T> {
     activity: Activity,
     /// How many requests had begun when it looked last: one can come and go in between.
     begun: usize,
-    /// Armed for the next deadline or an earlier, outlived one: deadlines move on with every
-    /// request and write, and setting a timer each time would cost more than waking early.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: LazyTimer,
 }
 
 impl<T: AsyncRead + Unpin> ClientWatch<T> {
@@ -280,17 +280,7 @@ impl<T: AsyncRead + Unpin> ClientWatch<T> {
                 None => return Poll::Pending,
             }
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(ended);
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
+        self.timer.poll(cx, deadline).map(|()| ended)
     }
 
     /// Returns the stream itself, once hyper's half is gone.

@@ -155,10 +155,7 @@ where
         extra_frame: plan.extra_frame,
         estimate: None,
         keepalive: snapshot.server.sse_keepalive,
-        drains: match snapshot.providers.provider(plan.provider).on_disconnect {
-            OnDisconnect::Cancel => None,
-            OnDisconnect::Drain => Some(gateway.drains()),
-        },
+        drains: matches!(provider.on_disconnect, OnDisconnect::Drain).then(|| gateway.drains()),
     };
     let mut answer = answer(response, &route, &asked, treatment)?;
     if let Some(request) = to_estimate {
