@@ -119,7 +119,7 @@ async fn interim_responses_are_swallowed() {
     assert_eq!(text(response.body).await.unwrap(), "ok");
 }
 
-// Spec: api A-34.
+// Spec: api A-34; security S-32.
 #[tokio::test(start_paused = true)]
 async fn more_interim_responses_than_any_server_needs_are_an_error() {
     for count in [101, 100_000] {
@@ -142,7 +142,7 @@ async fn more_interim_responses_than_any_server_needs_are_an_error() {
 }
 
 // Spec: security S-16.
-// Spec: api A-34.
+// Spec: api A-34; security S-32.
 #[tokio::test(start_paused = true)]
 async fn a_transfer_coding_other_than_one_chunked_is_an_error() {
     async fn check(codings: &[&str], is_read: bool) {
