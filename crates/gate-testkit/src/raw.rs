@@ -1,10 +1,16 @@
 //! Peers that read and write bytes. They parse no more HTTP than it takes to know where a message ends.
 
+#[cfg(feature = "tls")]
+mod authority;
 mod client;
 mod script;
+mod server;
 
+#[cfg(feature = "tls")]
+pub use authority::{Authority, Flaw};
 pub use client::{BodyEnd, RawBody, RawClient, RawHead, RawResponse};
-pub use script::{RawPeer, RawScript, Transcript};
+pub use script::{Latch, RawPeer, RawScript, Transcript};
+pub use server::RawServer;
 
 use std::future::Future;
 use std::io;
@@ -34,6 +40,13 @@ async fn within<T>(
             Err(io::Error::new(io::ErrorKind::TimedOut, message))
         }
     }
+}
+
+/// Returns the number that the first `content-length` of a head names; 0 without one.
+fn content_length(head: &[u8]) -> usize {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Returns the offset just after the first `needle` at or after `from`.

@@ -1,12 +1,14 @@
-//! A peer that plays a fixed script over a byte stream: expect, send, wait, close, reset, stall.
+//! A peer that plays a fixed script over a byte stream: expect, send, wait, hold, close, reset, stall.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
-use super::{end_of, read_more, within};
+use super::{content_length, end_of, read_more, within};
 use crate::PATIENCE;
 
 /// A byte stream that a script can be played on.
@@ -33,12 +35,48 @@ impl RawPeer for DuplexStream {
     }
 }
 
+#[cfg(feature = "tls")]
+impl RawPeer for tokio_rustls::server::TlsStream<TcpStream> {
+    fn prepare_reset(&mut self) -> io::Result<()> {
+        self.get_ref().0.set_zero_linger()
+    }
+}
+
+/// Holds scripts up until it is released. Clones are the same latch.
+#[derive(Clone, Debug)]
+pub struct Latch(Arc<Semaphore>);
+
+impl Latch {
+    /// Makes a latch that holds.
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets every script go on that waits here, now or later.
+    pub fn release(&self) {
+        self.0.close();
+    }
+
+    async fn released(&self) {
+        // Nobody ever adds a permit, so that only the closing ends this.
+        let _ = self.0.acquire().await;
+    }
+}
+
+impl Default for Latch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[derive(Clone, Debug)]
 enum RawStep {
+    ExpectRequest,
     ExpectHead,
     ExpectBytes(usize),
     Send(Vec<u8>),
     Wait(Duration),
+    Hold(Latch),
     Close,
     Reset,
     Stall,
@@ -73,6 +111,13 @@ impl RawScript {
         Self::default()
     }
 
+    /// Reads the next head and the body of the length that it names. A peer that closes TCP with
+    /// something unread resets it, so that a script which is to end properly reads all.
+    #[must_use]
+    pub fn expect_request(self) -> Self {
+        self.with(RawStep::ExpectRequest)
+    }
+
     /// Reads to the next empty line, the end of a message's head.
     #[must_use]
     pub fn expect_head(self) -> Self {
@@ -95,6 +140,12 @@ impl RawScript {
     #[must_use]
     pub fn wait(self, time: Duration) -> Self {
         self.with(RawStep::Wait(time))
+    }
+
+    /// Pauses until the latch is released.
+    #[must_use]
+    pub fn hold(self, latch: &Latch) -> Self {
+        self.with(RawStep::Hold(latch.clone()))
     }
 
     /// Ends the sending side; later steps can still read.
@@ -127,47 +178,64 @@ impl RawScript {
     ///
     /// Dropping the future closes the connection.
     pub async fn play(self, mut peer: impl RawPeer) -> Transcript {
-        let mut received = Vec::new();
+        let mut transcript = Transcript { received: Vec::new(), sent: 0, error: None };
         let mut consumed = 0;
         for step in self.steps {
             let is_reset = matches!(step, RawStep::Reset);
-            if let Err(error) = play_step(step, &mut peer, &mut received, &mut consumed).await {
-                return Transcript { received, error: Some(error) };
+            if let Err(error) = play_step(step, &mut peer, &mut transcript, &mut consumed).await {
+                transcript.error = Some(error);
+                break;
             }
             if is_reset {
                 break;
             }
         }
-        Transcript { received, error: None }
+        transcript
     }
 }
 
 async fn play_step(
     step: RawStep,
     peer: &mut impl RawPeer,
-    received: &mut Vec<u8>,
+    transcript: &mut Transcript,
     consumed: &mut usize,
 ) -> io::Result<()> {
+    let received = &mut transcript.received;
     match step {
-        RawStep::ExpectHead => {
-            let find = |bytes: &[u8]| end_of(b"\r\n\r\n", bytes, *consumed);
-            *consumed = within(PATIENCE, "read a head", expect(peer, received, find)).await?;
+        RawStep::ExpectHead => *consumed = expect_head(peer, received, *consumed).await?,
+        RawStep::ExpectRequest => {
+            let head = expect_head(peer, received, *consumed).await?;
+            let body = content_length(received.get(*consumed..head).unwrap_or_default());
+            *consumed = expect_bytes(peer, received, head + body).await?;
         }
-        RawStep::ExpectBytes(count) => {
-            let end = *consumed + count;
-            let find = |bytes: &[u8]| (bytes.len() >= end).then_some(end);
-            *consumed = within(PATIENCE, "read bytes", expect(peer, received, find)).await?;
-        }
+        RawStep::ExpectBytes(count) => *consumed = expect_bytes(peer, received, *consumed + count).await?,
         RawStep::Send(bytes) => {
-            peer.write_all(&bytes).await?;
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let written = peer.write(rest).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                transcript.sent += written;
+                rest = rest.get(written..).unwrap_or_default();
+            }
             peer.flush().await?;
         }
         RawStep::Wait(time) => tokio::time::sleep(time).await,
+        RawStep::Hold(latch) => latch.released().await,
         RawStep::Close => peer.shutdown().await?,
         RawStep::Reset => peer.prepare_reset()?,
         RawStep::Stall => while read_more(peer, received).await? > 0 {},
     }
     Ok(())
+}
+
+async fn expect_head(peer: &mut impl RawPeer, received: &mut Vec<u8>, from: usize) -> io::Result<usize> {
+    within(PATIENCE, "read a head", expect(peer, received, |bytes| end_of(b"\r\n\r\n", bytes, from))).await
+}
+
+async fn expect_bytes(peer: &mut impl RawPeer, received: &mut Vec<u8>, end: usize) -> io::Result<usize> {
+    within(PATIENCE, "read bytes", expect(peer, received, |bytes| (bytes.len() >= end).then_some(end))).await
 }
 
 /// Reads until `find` returns an offset in what was received.
@@ -191,6 +259,8 @@ async fn expect(
 pub struct Transcript {
     /// Every byte that was read, in order.
     pub received: Vec<u8>,
+    /// How many bytes the connection took.
+    pub sent: usize,
     /// Why the script ended early, if it did: the peer closed, reset or kept silent.
     pub error: Option<io::Error>,
 }
@@ -226,6 +296,43 @@ mod tests {
         let (transcript, ()) = tokio::join!(script.play(server), client);
         assert_eq!(transcript.text(), "GET /\r\n\r\nbodyrest");
         assert!(transcript.error.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_request_is_read_to_the_end_of_its_body_and_a_latch_holds_until_it_is_released() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let latch = Latch::new();
+        let script = RawScript::new().expect_request().send("one").hold(&latch).send("two").expect_request();
+        let client = async {
+            let mut answer = [0; 3];
+            client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nbo").await.unwrap();
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"one");
+            tokio::task::yield_now().await;
+            let early = tokio::time::timeout(Duration::ZERO, client.read_u8()).await;
+            assert!(early.is_err(), "the latch does not hold");
+            latch.release();
+            client.read_exact(&mut answer).await.unwrap();
+            client.write_all(b"GET /\r\n\r\n").await.unwrap();
+        };
+        let (transcript, ()) = tokio::join!(script.play(server), client);
+        assert!(
+            transcript.error.is_none() && transcript.text().ends_with("boGET /\r\n\r\n"),
+            "{transcript:?}"
+        );
+        assert_eq!(transcript.sent, 6);
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_did_not_take_is_not_counted_as_sent() {
+        let (client, server) = tokio::io::duplex(64);
+        let script = RawScript::new().send(vec![b'x'; 1000]);
+        let leaves = async {
+            tokio::task::yield_now().await;
+            drop(client);
+        };
+        let (transcript, ()) = tokio::join!(script.play(server), leaves);
+        assert_eq!((transcript.sent, transcript.error.unwrap().kind()), (64, io::ErrorKind::BrokenPipe));
     }
 
     #[tokio::test]
