@@ -252,4 +252,9 @@ impl UpstreamClient {
     pub(crate) async fn lease(&self, endpoint: &Endpoint) -> Lease {
         self.pool(endpoint.identity()).lease(None).await.unwrap()
     }
+
+    /// Returns the memory of names.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.shared.resolver
+    }
 }

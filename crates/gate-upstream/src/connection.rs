@@ -16,17 +16,13 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use crate::RequestBody;
-use crate::wire::{Transport, Wire, WriteProgress};
-
-/// Most bytes of a response head. Real ones have a few thousand; without a limit a broken server
-/// could make every connection hold 400 KB.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+use crate::wire::{Transport, Wire, WireState};
 
 /// A connection and when it has to go.
 pub(crate) struct Connection {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<TokioIo<Wire>, RequestBody>,
-    progress: Arc<WriteProgress>,
+    progress: Arc<WireState>,
     has_ended: bool,
     /// When it is too old for a further request.
     pub(crate) retire_at: Option<Instant>,
@@ -37,9 +33,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// Sets HTTP up over a transport. Nothing is sent yet.
     pub(crate) async fn open(transport: Transport, retire_at: Option<Instant>) -> hyper::Result<Self> {
-        let progress = Arc::new(WriteProgress::default());
+        let progress = Arc::new(WireState::default());
         let wire = TokioIo::new(Wire::new(transport, Arc::clone(&progress)));
-        let (sender, driver) = http1::Builder::new().max_header_size(MAX_HEAD_BYTES).handshake(wire).await?;
+        let (sender, driver) = http1::handshake(wire).await?;
         Ok(Self { sender, driver, progress, has_ended: false, retire_at, idle_since: Instant::now() })
     }
 
@@ -49,6 +45,7 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+        self.progress.expect_head();
         self.sender.send_request(request)
     }
 
@@ -69,7 +66,7 @@ impl Connection {
     }
 
     /// Returns what is known about the write side.
-    pub(crate) fn progress(&self) -> &WriteProgress {
+    pub(crate) fn progress(&self) -> &WireState {
         &self.progress
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use crate::RequestBodyError;
-use crate::exchange::MAX_INTERIM;
+use crate::answer_head::{MAX_HEAD_BYTES, MAX_INTERIM};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,11 +193,13 @@ enum Cause {
     Violation(Violation),
 }
 
-/// What is wrong with an answer that hyper took.
+/// What is wrong with an answer that hyper takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Violation {
     #[error("more than {MAX_INTERIM} interim responses")]
     InterimFlood,
+    #[error("a head of more than {MAX_HEAD_BYTES} bytes")]
+    LargeHead,
     #[error("a `transfer-encoding` that is not exactly one `chunked`")]
     TransferCoding,
 }
@@ -248,6 +250,10 @@ impl Fault {
     /// Classifies hyper's error for an exchange that has no response head yet.
     pub(crate) fn before_head(error: hyper::Error) -> Self {
         use UpstreamErrorKind::{Closed, Protocol};
+        let violation = find::<io::Error>(&error).and_then(io::Error::get_ref);
+        if let Some(violation) = violation.and_then(|inner| inner.downcast_ref::<Violation>()) {
+            return (*violation).into();
+        }
         let kind = match find::<io::Error>(&error) {
             _ if is_request_body(&error) => UpstreamErrorKind::RequestBody,
             _ if error.is_parse() => Protocol,
@@ -295,7 +301,8 @@ fn is_tls(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-fn is_local(error: &io::Error) -> bool {
+/// Tells whether an error is about this machine: no descriptor, port, address or memory left.
+pub(crate) fn is_local(error: &io::Error) -> bool {
     // ENFILE and EMFILE have the same numbers on every Unix, and no `ErrorKind`.
     const FULL_TABLES: [i32; 2] = [23, 24];
     let out_of_files = cfg!(unix) && error.raw_os_error().is_some_and(|code| FULL_TABLES.contains(&code));

@@ -3,24 +3,18 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::ext::on_informational;
 use tokio::time::Instant;
 
 use crate::RequestBody;
 use crate::connection::Connection;
 use crate::deadline::{Alarm, after, earlier};
-use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind, Violation};
+use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
 use crate::settings::Timeouts;
-
-/// Most interim responses (1xx) before the head. They are dropped without a trace, so that nothing
-/// else would stop a provider that sends them as fast as it can; real ones send one or two.
-pub(crate) const MAX_INTERIM: u32 = 100;
 
 /// What stays the same from the call to the end of the body: whose exchange it is, and its limits.
 #[derive(Debug)]
@@ -92,10 +86,9 @@ impl Exchange {
     async fn drive_to_head(
         &mut self,
         connection: &mut Connection,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         before: u64,
     ) -> Result<Response<Incoming>, Fault> {
-        let interim = count_interim(&mut request);
         let upload = request.body().upload();
         let mut head = pin!(connection.send(request));
         let mut written = before;
@@ -103,9 +96,6 @@ impl Exchange {
         poll_fn(|cx| {
             // An error of the connection reaches us through `head`, where hyper sends it first.
             let _ = connection.poll_drive(cx);
-            if interim.load(Relaxed) > MAX_INTERIM {
-                return Poll::Ready(Err(Violation::InterimFlood.into()));
-            }
             if let Poll::Ready(outcome) = head.as_mut().poll(cx) {
                 return Poll::Ready(outcome.map_err(Fault::before_head));
             }
@@ -132,15 +122,4 @@ impl Exchange {
         })
         .await
     }
-}
-
-/// Returns how many interim responses have come for a request, a number that grows as they do.
-fn count_interim(request: &mut Request<RequestBody>) -> Arc<AtomicU32> {
-    let count = Arc::new(AtomicU32::new(0));
-    let counter = Arc::clone(&count);
-    // The callback runs within `poll_drive`, and so on the thread that reads the number.
-    on_informational(request, move |_| {
-        counter.fetch_add(1, Relaxed);
-    });
-    count
 }

@@ -11,13 +11,17 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::error::is_local;
+
 /// How long an address is alone before the next one is tried too (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Connects to the address that answers first.
 ///
 /// # Errors
-/// The last refusal, when every address has refused.
+/// The last refusal, when every address has refused. One that is about this machine alone gives way to
+/// any that is about the host: without IPv6, an address of that family has no local one to come from
+/// (the same error as having no free port), and says nothing about why the others failed.
 ///
 /// # Cancel safety
 /// Dropping the future ends all attempts.
@@ -27,7 +31,7 @@ pub(crate) async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream>
     }
     let mut waiting = interleave(addresses);
     let mut attempts = JoinSet::new();
-    let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    let mut refusal = None;
     loop {
         if let Some(next) = waiting.pop_front() {
             attempts.spawn(attempt(next));
@@ -36,12 +40,24 @@ pub(crate) async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream>
             // The set is empty only when every address has been tried and has refused.
             finished = attempts.join_next() => match finished {
                 Some(Ok(Ok(stream))) => return Ok(stream),
-                Some(Ok(Err(error))) => refusal = error,
-                Some(Err(panic)) => refusal = io::Error::other(panic),
-                None => return Err(refusal),
+                Some(Ok(Err(error))) => refusal = Some(more_telling(refusal, error)),
+                Some(Err(panic)) => refusal = Some(io::Error::other(panic)),
+                None => return Err(refusal.unwrap_or_else(no_address)),
             },
             () = sleep(HEAD_START), if !waiting.is_empty() => {}
         }
+    }
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the host has no address")
+}
+
+/// Returns the later of two refusals, unless it is only about this machine and the other is not.
+fn more_telling(earlier: Option<io::Error>, later: io::Error) -> io::Error {
+    match earlier {
+        Some(earlier) if is_local(&later) && !is_local(&earlier) => earlier,
+        _ => later,
     }
 }
 
@@ -105,6 +121,38 @@ mod tests {
 
         let error = connect(vec![refusing, refusing]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    // Spec: api A-74.
+    #[test]
+    fn a_refusal_that_is_about_the_host_outlives_one_about_this_machine() {
+        use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, NetworkUnreachable};
+        fn check(refusals: &[io::ErrorKind], expected: io::ErrorKind) {
+            let told = refusals.iter().fold(None, |told, kind| Some(more_telling(told, (*kind).into())));
+            assert_eq!(told.unwrap().kind(), expected, "{refusals:?}");
+        }
+        check(&[AddrNotAvailable], AddrNotAvailable);
+        check(&[AddrNotAvailable, ConnectionRefused], ConnectionRefused);
+        check(&[ConnectionRefused, AddrNotAvailable], ConnectionRefused);
+        check(&[ConnectionRefused, AddrNotAvailable, NetworkUnreachable], NetworkUnreachable);
+    }
+
+    // Spec: api A-75.
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_swallows_everything_gives_way_after_its_head_start() {
+        // With room for none to wait, the kernel keeps one connection and drops what follows.
+        let hole = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        hole.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        hole.listen(0).unwrap();
+        let swallowing = hole.local_addr().unwrap().as_socket().unwrap();
+        let _kept = TcpStream::connect(swallowing).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+
+        let begin = tokio::time::Instant::now();
+        let stream = connect(vec![swallowing, good]).await.unwrap();
+        assert_eq!((stream.peer_addr().unwrap(), begin.elapsed()), (good, HEAD_START));
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@
 //! Only HTTP/1.1 is spoken. One HTTP/2 connection carries the streams of many clients, and a few
 //! readers that stall can make the peer close all of them.
 
+mod answer_head;
 mod anthropic;
 mod body;
 mod client;

@@ -1,15 +1,17 @@
-//! The byte stream below HTTP: it counts what the transport took, sees when it takes no more, and
-//! keeps a broken write side from hiding an answer that has already come.
+//! The byte stream below HTTP: it counts what the transport took, sees when it takes no more, keeps a
+//! broken write side from hiding an answer that has already come, and bounds an answer's head.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use crate::answer_head::AnswerHead;
 
 /// An established connection, of whichever sort.
 #[derive(Debug)]
@@ -20,15 +22,17 @@ pub(crate) enum Transport {
     Memory(DuplexStream),
 }
 
-/// What is known about the write side. Hyper owns the [`Wire`], so its numbers are shared; only one
-/// task at a time works on a connection, so that relaxed order is enough.
+/// What is known about the write side, and what is expected of the read side. Hyper owns the
+/// [`Wire`], so this is shared; only one task at a time works on a connection, so that relaxed order
+/// is enough.
 #[derive(Debug, Default)]
-pub(crate) struct WriteProgress {
+pub(crate) struct WireState {
     bytes: AtomicU64,
     is_blocked: AtomicBool,
+    is_head_due: AtomicBool,
 }
 
-impl WriteProgress {
+impl WireState {
     /// Returns how many bytes the transport has taken. Over TLS this is plain text, and so never
     /// less than what is on its way.
     pub(crate) fn bytes(&self) -> u64 {
@@ -38,6 +42,11 @@ impl WriteProgress {
     /// Returns whether the transport had no room at the last attempt.
     pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked.load(Relaxed)
+    }
+
+    /// Makes the wire take what is read next for the head of an answer.
+    pub(crate) fn expect_head(&self) {
+        self.is_head_due.store(true, Relaxed);
     }
 
     fn record(&self, written: usize) {
@@ -51,13 +60,15 @@ impl WriteProgress {
 #[derive(Debug)]
 pub(crate) struct Wire {
     transport: Transport,
-    progress: Arc<WriteProgress>,
+    progress: Arc<WireState>,
     is_write_lost: bool,
+    /// The head that is being read, if it is one.
+    head: Option<AnswerHead>,
 }
 
 impl Wire {
-    pub(crate) fn new(transport: Transport, progress: Arc<WriteProgress>) -> Self {
-        Self { transport, progress, is_write_lost: false }
+    pub(crate) fn new(transport: Transport, progress: Arc<WireState>) -> Self {
+        Self { transport, progress, is_write_lost: false, head: None }
     }
 
     /// Gives the transport back, for a protocol that has its own ways to end.
@@ -84,6 +95,19 @@ impl Wire {
             }
             outcome => outcome,
         }
+    }
+
+    /// Looks at what was just read, as long as a head is due.
+    fn look(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.progress.is_head_due.swap(false, Relaxed) {
+            self.head = Some(AnswerHead::default());
+        }
+        let Some(head) = &mut self.head else { return Ok(()) };
+        let has_ended = head.ends_in(bytes);
+        if has_ended.unwrap_or(true) {
+            self.head = None;
+        }
+        has_ended.map(drop).map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation))
     }
 
     fn count(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -156,7 +180,9 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.transport), cx, buffer)
+        let before = buffer.filled().len();
+        ready!(AsyncRead::poll_read(Pin::new(&mut self.transport), cx, buffer))?;
+        Poll::Ready(self.look(buffer.filled().get(before..).unwrap_or_default()))
     }
 }
 

@@ -119,7 +119,7 @@ async fn interim_responses_are_swallowed() {
     assert_eq!(text(response.body).await.unwrap(), "ok");
 }
 
-// Spec: api A-34; security S-32.
+// Spec: api A-34; security S-32, S-53.
 #[tokio::test(start_paused = true)]
 async fn more_interim_responses_than_any_server_needs_are_an_error() {
     for count in [101, 100_000] {

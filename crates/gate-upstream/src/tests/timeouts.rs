@@ -58,6 +58,28 @@ async fn connecting_ends_at_the_connection_timeout() {
 // Spec: config C-18.
 // Spec: api A-34.
 #[tokio::test(start_paused = true)]
+async fn a_lookup_that_hangs_ends_at_the_connection_timeout() {
+    let client = UpstreamClient::new(Dialer::System);
+    let timeouts = Timeouts { connection: Some(seconds(5)), ..Timeouts::default() };
+    let endpoint = endpoint(|config| {
+        (config.timeouts, config.authority) = (timeouts, "slow.test:80".to_owned());
+    });
+    let begin = Instant::now();
+    // Whoever asks for the same name waits for this answer.
+    let hangs = client.resolver().resolve("slow.test", 80, std::future::pending());
+    tokio::select! {
+        biased;
+        answer = hangs => panic!("{answer:?}"),
+        outcome = client.send(&endpoint, post("{}")) => {
+            let error = outcome.unwrap_err();
+            check(&error, UpstreamErrorKind::DnsTimeout, Sent::Nothing, begin, seconds(5));
+        }
+    }
+}
+
+// Spec: config C-18.
+// Spec: api A-34.
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_never_answers_ends_at_the_first_byte_timeout() {
     let (client, mut listener) = memory();
     let endpoint = with(Timeouts { first_byte: Some(seconds(600)), ..Timeouts::default() });
