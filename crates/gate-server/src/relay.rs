@@ -123,8 +123,11 @@ impl Relay {
         matches!(self.state, State::Done)
     }
 
+    /// Returns how large the body is. Of an event stream nobody knows, whatever the provider says:
+    /// an error event or a comment of ours may come to it, and one that filled up the announced
+    /// length would make a broken stream look whole.
     pub(crate) fn size_hint(&self) -> SizeHint {
-        match self.extra_frame {
+        match self.framing.stream {
             Some(_) => SizeHint::default(),
             None => self.upstream.size_hint(),
         }
@@ -240,6 +243,10 @@ impl Relay {
                 let held = self.complete();
                 Poll::Ready(self.frame(held))
             }
+            Poll::Ready(Some(Err(error))) if self.is_whole_despite(&error) => {
+                let held = self.complete();
+                Poll::Ready(self.frame(held))
+            }
             Poll::Ready(Some(Err(error))) => {
                 log::warn!("{}: the answer broke off: {}", self.exchange.id.as_str(), failure::chain(&error),);
                 self.break_off(cx, &Break::of(&error))
@@ -259,6 +266,16 @@ impl Relay {
                 self.poll_keepalive(cx)
             }
         }
+    }
+
+    /// Tells whether an answer that was to end with its connection is whole, although the connection
+    /// did not end in due form: many servers close TCP without the closing alert of TLS.
+    fn is_whole_despite(&mut self, error: &UpstreamError) -> bool {
+        if !self.framing.needs_terminal || error.kind() != UpstreamErrorKind::ClosedMidBody {
+            return false;
+        }
+        self.meter.finish();
+        self.meter.has_terminal()
     }
 
     /// Sends a comment if the client has seen nothing for long enough and stands between two
