@@ -60,6 +60,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     timeout.check(|_| false, &mut findings);
 
     let server = server::read(&llm, &limits, &timeout);
+    server::check(&limits, &server, &mut findings);
     let nodes = nodes::walk(provider, sources, &layers, &mut findings);
     let providers = providers::resolve(&nodes, &layers, &mut findings);
     listen::check(&llm, &server, &providers, &mut findings);

@@ -37,6 +37,8 @@ pub struct Provider {
     pub timeout: Option<Duration>,
     /// Estimate of a request's output for reserving; never written into a body.
     pub max_tokens: Option<u64>,
+    /// Most connections to this provider at once, idle ones included.
+    pub max_connections: Option<usize>,
     /// PEM file with the authorities to trust instead of the bundled roots.
     pub ca_file: Option<PathBuf>,
     /// PEM files of the client certificate and its key.

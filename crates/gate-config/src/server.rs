@@ -102,6 +102,21 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Longest time between two pieces of a request body (`body_idle_timeout`, default 30 s).
     pub body_idle_timeout: Duration,
+    /// Least bytes a second that a client must send of a body, on average once `body_idle_timeout`
+    /// has passed (`min_body_rate`, default 240; 0 means no limit).
+    pub min_body_rate: u64,
+    /// Most requests to providers at once, sessions included (`max_in_flight`, default 8000).
+    pub max_in_flight: usize,
+    /// Most bytes that the bodies of all requests together may hold in memory
+    /// (`max_body_memory_mb`, default 1 GiB, never less than `max_request_bytes`).
+    pub max_body_memory_bytes: u64,
+    /// Longest time that a body waits for room in that memory before it is read
+    /// (`body_memory_wait`, default 1 s; 0 means not at all).
+    pub body_memory_wait: Duration,
+    /// Largest head of a request in bytes (`max_header_size_kb`, default 64 KiB).
+    pub max_head_bytes: usize,
+    /// Most header lines of a request (`max_headers`, default 100).
+    pub max_headers: usize,
 }
 
 impl Default for Limits {
@@ -114,6 +129,12 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_idle_timeout: Duration::from_secs(30),
+            min_body_rate: 240,
+            max_in_flight: 8000,
+            max_body_memory_bytes: 1024 << 20,
+            body_memory_wait: Duration::from_secs(1),
+            max_head_bytes: 64 << 10,
+            max_headers: 100,
         }
     }
 }

@@ -106,6 +106,13 @@ const LIMITS: &[Setting] = &[
     setting("header_timeout", Shape::Seconds(Zero::Refused)),
     setting("idle_timeout", Shape::Seconds(Zero::Refused)),
     setting("body_idle_timeout", Shape::Seconds(Zero::Refused)),
+    setting("min_body_rate", Shape::Whole { min: 0, max: 1 << 30 }),
+    setting("max_in_flight", Shape::Whole { min: 1, max: 1_000_000 }),
+    setting("max_body_memory_mb", Shape::Whole { min: 1, max: 1 << 20 }),
+    setting("body_memory_wait", Shape::Seconds(Zero::Allowed)),
+    // A target alone may have 8 KiB.
+    setting("max_header_size_kb", Shape::Whole { min: 16, max: 1024 }),
+    setting("max_headers", Shape::Whole { min: 16, max: 1000 }),
 ];
 
 const TIMEOUT: &[Setting] = &[
@@ -130,6 +137,7 @@ const PROVIDER_ROOT: &[Setting] = &[
     EXACT_BASE,
     PROVIDER_TIMEOUT,
     MAX_TOKENS,
+    MAX_CONNECTIONS,
     CA_FILE,
     CLIENT_CERT_FILE,
     CLIENT_KEY_FILE,
@@ -152,6 +160,7 @@ const PROVIDER: &[Setting] = &[
     EXACT_BASE,
     PROVIDER_TIMEOUT,
     MAX_TOKENS,
+    MAX_CONNECTIONS,
     CA_FILE,
     CLIENT_CERT_FILE,
     CLIENT_KEY_FILE,
@@ -169,6 +178,7 @@ const HEADERS: Setting = setting("headers", Shape::Pairs);
 const EXACT_BASE: Setting = setting("exact_base", Shape::Flag);
 const PROVIDER_TIMEOUT: Setting = renamed("timeout", &["timeout_secs"], Shape::Seconds(Zero::Refused));
 const MAX_TOKENS: Setting = setting("max_tokens", Shape::Whole { min: 1, max: 1_000_000_000 });
+const MAX_CONNECTIONS: Setting = setting("max_connections", Shape::Whole { min: 1, max: 100_000 });
 const CA_FILE: Setting = setting("ca_file", Shape::Text);
 const CLIENT_CERT_FILE: Setting = setting("client_cert_file", Shape::Text);
 const CLIENT_KEY_FILE: Setting = setting("client_key_file", Shape::Text);

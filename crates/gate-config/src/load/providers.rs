@@ -160,6 +160,7 @@ fn provider(at: usize, nodes: &Nodes, settings: &Inherited, layers: &Layers) -> 
         exact_base: value(settings.exact_base.as_ref()).unwrap_or_default(),
         timeout: value(settings.timeout.as_ref()),
         max_tokens: value(settings.max_tokens.as_ref()),
+        max_connections: value(settings.max_connections.as_ref()).and_then(|count| count.try_into().ok()),
         ca_file: value(settings.ca_file.as_ref()),
         client_identity: identity
             .map(|(cert, key)| ClientIdentity { cert_file: cert.value.clone(), key_file: key.value.clone() }),
@@ -266,6 +267,7 @@ fn origins(node: &Node, settings: &Inherited) -> BTreeMap<&'static str, Origin> 
         entry("exact_base", settings.exact_base.as_ref()),
         entry("timeout", settings.timeout.as_ref()),
         entry("max_tokens", settings.max_tokens.as_ref()),
+        entry("max_connections", settings.max_connections.as_ref()),
         entry("ca_file", settings.ca_file.as_ref()),
         entry("client_cert_file", settings.client_cert_file.as_ref()),
         entry("client_key_file", settings.client_key_file.as_ref()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::problem::Findings;
 use crate::section::Section;
 use crate::{Limits, LogFormat, LogLevel, ServerConfig, Timeouts};
 
@@ -32,22 +33,44 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
 fn read_limits(limits: &Section<'_>) -> Limits {
     let default = Limits::default();
     let seconds = |name, default| limits.seconds(name).map_or(default, |set| set.value);
+    let count = |name, default| {
+        limits.whole(name).and_then(|set| usize::try_from(set.value).ok()).unwrap_or(default)
+    };
+    let max_request_bytes =
+        limits.whole("max_request_size_mb").map_or(default.max_request_bytes, |set| set.value << 20);
     Limits {
-        max_request_bytes: limits
-            .whole("max_request_size_mb")
-            .map_or(default.max_request_bytes, |set| set.value << 20),
+        max_request_bytes,
         // 0 means no limit.
         max_upload_bytes: limits
             .whole("max_upload_size_mb")
             .map_or(default.max_upload_bytes, |set| (set.value > 0).then_some(set.value << 20)),
         max_request_duration: seconds("max_request_duration_sec", default.max_request_duration),
-        max_connections: limits
-            .whole("max_connections")
-            .and_then(|set| set.value.try_into().ok())
-            .unwrap_or(default.max_connections),
+        max_connections: count("max_connections", default.max_connections),
         header_timeout: seconds("header_timeout", default.header_timeout),
         idle_timeout: seconds("idle_timeout", default.idle_timeout),
         body_idle_timeout: seconds("body_idle_timeout", default.body_idle_timeout),
+        min_body_rate: limits.whole("min_body_rate").map_or(default.min_body_rate, |set| set.value),
+        max_in_flight: count("max_in_flight", default.max_in_flight),
+        // Where only bodies were made larger, the memory for them grows too.
+        max_body_memory_bytes: limits
+            .whole("max_body_memory_mb")
+            .map_or(default.max_body_memory_bytes.max(max_request_bytes), |set| set.value << 20),
+        body_memory_wait: seconds("body_memory_wait", default.body_memory_wait),
+        max_head_bytes: count("max_header_size_kb", default.max_head_bytes >> 10) << 10,
+        max_headers: count("max_headers", default.max_headers),
+    }
+}
+
+/// Reports bounds of which one could never be reached, since another is met before.
+pub(super) fn check(limits: &Section<'_>, server: &ServerConfig, findings: &mut Findings) {
+    let Limits { max_body_memory_bytes, max_request_bytes, .. } = server.limits;
+    if let Some(set) = limits.whole("max_body_memory_mb").filter(|_| max_body_memory_bytes < max_request_bytes)
+    {
+        let message = format!(
+            "a body may have {} MiB (`max_request_size_mb`), and all together no less: set this at least as high",
+            max_request_bytes >> 20
+        );
+        findings.problem(set.origin.key, set.origin.source, message);
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn provider(id: &str) -> Provider {
         exact_base: false,
         timeout: None,
         max_tokens: None,
+        max_connections: None,
         ca_file: None,
         client_identity: None,
         anthropic_version: None,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gate_config::{AuthStyle, LogFormat, LogLevel, Model, Sources};
+use gate_config::{AuthStyle, Limits, LogFormat, LogLevel, Model, Sources};
 
 use crate::{QUIET, loaded, provider, text, warnings};
 
@@ -62,6 +62,39 @@ fn uploads_and_admin_paths_have_their_settings() {
     ] {
         let server = loaded(&text(&format!("{toml}{QUIET}"))).config.server;
         assert_eq!((server.limits.max_upload_bytes, server.allow_admin_paths), (bytes, admin), "{toml}");
+    }
+}
+
+// Spec: config C-63, C-64.
+#[test]
+fn overload_has_its_settings() {
+    let check = |toml: &str, seen: fn(&Limits) -> u64, expected: u64| {
+        let limits = loaded(&text(&format!("[llm.limits]\n{toml}\n{QUIET}"))).config.server.limits;
+        assert_eq!(seen(&limits), expected, "{toml}");
+    };
+    let memory = |limits: &Limits| limits.max_body_memory_bytes >> 20;
+    check("", memory, 1024);
+    check("max_body_memory_mb = 64", memory, 64);
+    check("max_request_size_mb = 2000", memory, 2000);
+    check("max_request_size_mb = 64\nmax_body_memory_mb = 64", memory, 64);
+    check("", |limits| limits.min_body_rate, 240);
+    check("min_body_rate = 0", |limits| limits.min_body_rate, 0);
+    check("", |limits| limits.max_in_flight as u64, 8000);
+    check("max_in_flight = 7", |limits| limits.max_in_flight as u64, 7);
+    check("body_memory_wait = 0", |limits| limits.body_memory_wait.as_secs(), 0);
+    check("", |limits| limits.max_head_bytes as u64, 65_536);
+    check("max_header_size_kb = 16", |limits| limits.max_head_bytes as u64, 16_384);
+    check("max_headers = 40", |limits| limits.max_headers as u64, 40);
+}
+
+// Spec: config C-65.
+#[test]
+fn connections_to_a_provider_can_be_bounded() {
+    let toml = "[llm.provider]\nmax_connections = 9\n[llm.provider.openai]\n[llm.provider.openai.small]\n\
+                api_base = 'http://localhost:8000/v1'\nmax_connections = 4";
+    let loaded = loaded(&text(toml));
+    for (path, expected) in [("openai", Some(9)), ("openai.small", Some(4)), ("anthropic", Some(9))] {
+        assert_eq!(provider(&loaded, path).max_connections, expected, "{path}");
     }
 }
 

@@ -62,6 +62,17 @@ fn values_have_the_shape_of_their_setting() {
         "max_upload_size_mb = 1048577",
         "expected a whole number from 0 to 1048576, found the number 1048577",
     );
+    check(
+        "llm.limits",
+        "max_header_size_kb = 8",
+        "expected a whole number from 16 to 1024, found the number 8",
+    );
+    // Spec: config C-63.
+    check(
+        "llm.limits",
+        "max_body_memory_mb = 31",
+        "a body may have 32 MiB (`max_request_size_mb`), and all together no less: set this at least as high",
+    );
     check("llm", "allow_admin_paths = 'yes'", "expected `true` or `false`, found the text \"yes\"");
     check(
         "llm.limits",
