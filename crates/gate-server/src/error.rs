@@ -58,6 +58,8 @@ pub(crate) enum ErrorCode {
     NotImplemented,
     /// The request has passed this gateway before.
     LoopDetected,
+    /// A bug of the gateway, caught.
+    InternalError,
     /// The provider lacks a setting that the request needs.
     ProviderNotConfigured,
     /// No connection to the provider.
@@ -112,6 +114,7 @@ impl ErrorCode {
             Self::UpgradeRequired => ("upgrade_required", StatusCode::UPGRADE_REQUIRED),
             Self::NotImplemented => ("not_implemented", StatusCode::NOT_IMPLEMENTED),
             Self::LoopDetected => ("loop_detected", StatusCode::LOOP_DETECTED),
+            Self::InternalError => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
             Self::ProviderNotConfigured => ("provider_not_configured", StatusCode::INTERNAL_SERVER_ERROR),
             Self::UpstreamConnectFailed => ("upstream_connect_failed", StatusCode::BAD_GATEWAY),
             Self::UpstreamClosed => ("upstream_closed", StatusCode::BAD_GATEWAY),
@@ -230,6 +233,7 @@ impl ApiError {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         if let Some(seconds) = self.retry_after {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(allow) = self.allow {
@@ -243,7 +247,7 @@ impl ApiError {
 
 /// The header that tells a gateway's error from an upstream's.
 pub(crate) const GATEWAY_ERROR: HeaderName = HeaderName::from_static("x-gateway-error");
-/// The header by which the vendors' SDKs are told not to try again.
+/// The header by which the vendors' SDKs are told whether to try again.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 #[derive(Serialize)]

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::error::ErrorCode;
 use crate::makers::Birth;
+use crate::panics;
 use crate::request_id::RequestId;
 use crate::upload::UploadProgress;
 
@@ -122,7 +123,10 @@ impl Drop for Exchange {
             self.record.bytes_in = upload.bytes();
         }
         for sink in self.sinks.iter() {
-            sink.record(&self.record);
+            // A sink is not ours, and a panic within `drop` can end the process.
+            if panics::guarded(&self.id, || sink.record(&self.record)).is_err() {
+                log::error!("{}: a record sink panicked over this record", self.id.as_str());
+            }
         }
     }
 }

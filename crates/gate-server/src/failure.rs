@@ -223,6 +223,14 @@ pub(crate) fn unexpected_status(status: StatusCode) -> ApiError {
     ApiError::new(ErrorCode::UpstreamProtocol, message)
 }
 
+/// A request beyond the number that is answered at once.
+pub(crate) fn too_many_requests(most: usize) -> ApiError {
+    let message = format!(
+        "the gateway answers {most} requests already, as many as it may (`[llm.limits] max_in_flight`); try again shortly"
+    );
+    ApiError { retry_after: Some(1), ..ApiError::new(ErrorCode::Overloaded, message) }
+}
+
 /// A request that the shutdown overtook.
 pub(crate) fn shutting_down() -> ApiError {
     let message = "the gateway shuts down; send the request again";

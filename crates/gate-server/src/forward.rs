@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Answer, Payload};
 use crate::auth::ClientCredentials;
+use crate::body_memory::Bounds;
 use crate::error::{ApiError, ErrorCode, GATEWAY_ERROR, StreamDialect};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
@@ -91,7 +92,8 @@ where
     }
     let scopes = Scopes { named: scope, unnamed: scope::scope_of_object(gateway, snapshot, &route, scope) };
     let begin = Instant::now();
-    let received = intake::take_in(body, &parts.headers, route.operation, &snapshot.server.limits).await;
+    let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
+    let received = intake::take_in(body, &parts.headers, route.operation, bounds).await;
     exchange.wait(begin.elapsed());
     let received = received?;
     exchange.record.steps.receive = Some(begin.elapsed());

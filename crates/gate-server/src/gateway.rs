@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::answer::{self, Answer};
 use crate::auth::ClientCredentials;
 use crate::body::GateBody;
+use crate::body_memory::BodyMemory;
 use crate::client_io::ClientClocks;
 use crate::drains::Drains;
 use crate::error::{ApiError, ErrorCode};
@@ -33,7 +34,7 @@ use crate::route::Route;
 use crate::shutdown::{InFlight, Shutdown};
 use crate::snapshot::Snapshot;
 use crate::upload::ClientBody;
-use crate::{edge, forward, own, receive};
+use crate::{edge, failure, forward, own, panics, receive};
 
 /// The header by which clients of Anthropic can be told from those of OpenAI.
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -56,6 +57,7 @@ struct Shared {
     shutdown: Arc<Shutdown>,
     makers: Arc<Makers>,
     drains: Arc<Drains>,
+    body_memory: Arc<BodyMemory>,
 }
 
 /// Collects what a [`Gateway`] is made of.
@@ -95,6 +97,7 @@ impl GatewayBuilder {
             shutdown: Arc::default(),
             makers: Arc::default(),
             drains: Arc::default(),
+            body_memory: Arc::default(),
         })))
     }
 }
@@ -123,15 +126,20 @@ impl Gateway {
         let (mut parts, body) = request.into_parts();
         let mut body = ClientBody::new(body);
         let mut exchange = Exchange::begin(&parts.method, parts.uri.path(), Arc::clone(&self.0.sinks));
-        let in_flight = self.0.shutdown.enter();
+        let mut in_flight = self.0.shutdown.enter();
         let has_version = parts.headers.contains_key(&ANTHROPIC_VERSION);
         let expects = parts.headers.contains_key(EXPECT);
-        match self.answer(&mut parts, &mut body, has_version, &in_flight, &mut exchange).await {
+        let id = exchange.id.clone();
+        let answer = self.answer(&mut parts, &mut body, has_version, &mut in_flight, &mut exchange);
+        match panics::caught(&id, answer).await.unwrap_or_else(|_| Err(panics::internal_error())) {
             Ok(answer) => answer.into_response(in_flight, exchange),
             Err(error) => {
-                // Reading on would ask a client that waits for permission to send its body.
-                let is_read = body.is_end_stream()
-                    || (!expects && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await);
+                in_flight.give_place();
+                // Reading on would ask a client that waits for permission to send its body, and what a
+                // panic left of a body is not to be touched.
+                let is_read = error.code != ErrorCode::InternalError
+                    && (body.is_end_stream()
+                        || (!expects && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
                 let dialect = dialect_of(parts.uri.path(), has_version);
                 let mut response = refuse(&error, dialect, exchange);
                 if !is_read {
@@ -149,7 +157,7 @@ impl Gateway {
         parts: &mut Parts,
         body: &mut ClientBody<B>,
         has_version: bool,
-        in_flight: &InFlight,
+        in_flight: &mut InFlight,
         exchange: &mut Exchange,
     ) -> Result<Answer, ApiError>
     where
@@ -172,6 +180,10 @@ impl Gateway {
         match route? {
             Route::Own(own) => own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)),
             Route::Forward(route) => {
+                let most = snapshot.server.limits.max_in_flight;
+                if !in_flight.admit(most) {
+                    return Err(failure::too_many_requests(most));
+                }
                 forward::forward(self, &snapshot, (parts, body), (route, credentials), in_flight, exchange)
                     .await
             }
@@ -230,6 +242,10 @@ impl Gateway {
 
     pub(crate) fn upstream(&self) -> &UpstreamClient {
         &self.0.upstream
+    }
+
+    pub(crate) fn body_memory(&self) -> &Arc<BodyMemory> {
+        &self.0.body_memory
     }
 
     pub(crate) fn makers(&self) -> &Arc<Makers> {

@@ -9,12 +9,13 @@ use gate_config::Limits;
 use gate_upstream::{BodySource, RequestBody};
 use http::HeaderMap;
 use http_body::Body;
-use tokio::time::Instant;
 
+use crate::body_memory::Bounds;
 use crate::content;
 use crate::error::{ApiError, ErrorCode};
 use crate::form::{Boundary, FormScanner, ModelPart};
-use crate::receive::{self, next_data};
+use crate::pace::Pace;
+use crate::receive::{self, Incoming};
 use crate::route::Operation;
 use crate::upload::{self, ClientBody, Upload, UploadLimits, UploadProgress};
 
@@ -71,7 +72,7 @@ impl Received {
 ///
 /// # Errors
 /// 415 for a content type that the route does not read; 413, 408 and 400 for a body that is too
-/// large, too slow or broken; 400 for a form that is none.
+/// large, too slow or broken; 503 for one that finds no room; 400 for a form that is none.
 ///
 /// # Cancel safety
 /// Dropping the future loses what was read; the connection is then closed by its owner.
@@ -79,7 +80,7 @@ pub(crate) async fn take_in<B>(
     body: &mut ClientBody<B>,
     headers: &HeaderMap,
     operation: Operation,
-    limits: &Limits,
+    bounds: Bounds<'_>,
 ) -> Result<Received, ApiError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -88,22 +89,22 @@ where
         if operation == Operation::Form
             && let Some(boundary) = content::form_boundary(headers)?
         {
-            return take_in_form(body, &boundary, limits).await;
+            return take_in_form(body, &boundary, bounds).await;
         }
         content::require_json(headers)?;
     }
     let is_small = body.size_hint().exact().is_some_and(|length| length <= HELD_OPAQUE_BYTES);
     if operation.reads_json() || is_small || body.is_end_stream() {
-        let held = receive::receive(Pin::new(body), headers, limits).await?;
+        let held = receive::receive(Pin::new(body), headers, bounds).await?;
         let progress = Arc::<UploadProgress>::default();
         progress.add(held.len());
         progress.set_whole();
         let content = if operation.reads_json() { Content::Json } else { Content::Opaque };
         return Ok(Received { content, held, rest: None, progress });
     }
-    check_declared(body, limits)?;
+    check_declared(body, bounds.limits)?;
     let progress = Arc::default();
-    let rest = rest(body, limits, None, &progress);
+    let rest = rest(body, bounds.limits, None, &progress);
     Ok(Received { content: Content::Opaque, held: Bytes::new(), rest: Some(rest), progress })
 }
 
@@ -111,14 +112,17 @@ where
 async fn take_in_form<B>(
     body: &mut ClientBody<B>,
     boundary: &Boundary,
-    limits: &Limits,
+    bounds: Bounds<'_>,
 ) -> Result<Received, ApiError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
+    let limits = bounds.limits;
     check_declared(body, limits)?;
-    let reads_all = body.size_hint().exact().is_some_and(|length| length <= HELD_FORM_BYTES);
-    let deadline = Instant::now() + limits.max_request_duration;
+    let declared = body.size_hint().exact();
+    let reads_all = declared.is_some_and(|length| length <= HELD_FORM_BYTES);
+    let mut hold = bounds.enter(declared).await?;
+    let mut incoming = Incoming::new(limits);
     let progress = Arc::<UploadProgress>::default();
     let mut form = FormScanner::new(boundary);
     let mut held = BytesMut::new();
@@ -126,7 +130,7 @@ where
         if form.model().is_some() && !reads_all && !body.is_over() {
             break false;
         }
-        let Some(data) = next_data(Pin::new(body), deadline, limits.body_idle_timeout).await? else {
+        let Some(data) = incoming.next(Pin::new(body)).await? else {
             form.finish().map_err(|error| error.to_api_error().closing())?;
             progress.set_whole();
             break true;
@@ -136,11 +140,12 @@ where
         if total > limits.max_request_bytes && form.model().is_none() {
             return Err(no_model_so_far(limits.max_request_bytes));
         }
+        hold.cover(held.len() + data.len())?;
         held.extend_from_slice(&data);
     };
     let content = Content::Form(form.model().cloned());
     let rest = (!is_whole).then(|| rest(body, limits, Some(form), &progress));
-    Ok(Received { content, held: held.freeze(), rest, progress })
+    Ok(Received { content, held: hold.keep(held.freeze()), rest, progress })
 }
 
 /// Refuses what is known to be too large before any of it is read.
@@ -162,7 +167,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let length = body.size_hint().exact();
-    let limits = UploadLimits { bytes: limits.max_upload_bytes, idle: limits.body_idle_timeout };
+    let limits = UploadLimits { bytes: limits.max_upload_bytes, pace: Pace::new(limits) };
     let upload = Upload::new(body.clone(), limits, form, Arc::clone(progress));
     Rest { source: Box::pin(upload), length }
 }

@@ -10,8 +10,10 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
+use crate::body_memory::Bounds;
 use crate::error::{ApiError, ErrorCode};
 use crate::failure;
+use crate::pace::Pace;
 
 /// Room made before the first byte beyond one frame arrives: a declared length is a claim, and
 /// memory is given for bytes.
@@ -21,18 +23,23 @@ const FIRST_ROOM: usize = 1024 * 1024;
 ///
 /// # Errors
 /// 413 as soon as the length is known to be over the limit, before anything is read if the client
-/// declared it; 408 if it does not arrive in time; 400 if its framing breaks.
+/// declared it; 408 if it does not arrive in time; 503 if it finds no room in the memory for bodies;
+/// 400 if its framing breaks.
 ///
 /// # Cancel safety
 /// Dropping the future loses what was read; the connection is then closed by its owner.
 pub(crate) async fn receive<B>(
     mut body: Pin<&mut B>,
     headers: &HeaderMap,
-    limits: &Limits,
+    bounds: Bounds<'_>,
 ) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
 {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let limits = bounds.limits;
     let limit = limits.max_request_bytes;
     let declared = headers
         .get(CONTENT_LENGTH)
@@ -41,24 +48,32 @@ where
     if declared.is_some_and(|declared| declared > limit) {
         return Err(too_large(limit));
     }
-    let deadline = Instant::now() + limits.max_request_duration;
-    let mut next = async || next_data(body.as_mut(), deadline, limits.body_idle_timeout).await;
+    let mut hold = bounds.enter(declared).await?;
+    // The client's time begins here: until now it was the gateway that had to be waited for.
+    let mut incoming = Incoming::new(limits);
+    let mut next = async || incoming.next(body.as_mut()).await;
     // Most bodies arrive in one frame, which is then used as it is.
     let Some(first) = next().await? else { return Ok(Bytes::new()) };
     check_length(first.len(), limit)?;
-    let Some(second) = next().await? else { return Ok(first) };
+    hold.cover(first.len())?;
+    let Some(second) = next().await? else { return Ok(hold.keep(first)) };
     let expected = usize::try_from(declared.unwrap_or(0)).unwrap_or(usize::MAX);
     let mut whole = BytesMut::with_capacity(
         expected.clamp(first.len() + second.len(), FIRST_ROOM.max(first.len() + second.len())),
     );
-    whole.extend_from_slice(&first);
-    check_length(whole.len().saturating_add(second.len()), limit)?;
-    whole.extend_from_slice(&second);
+    let mut add = |data: &Bytes| {
+        let length = whole.len().saturating_add(data.len());
+        check_length(length, limit)?;
+        hold.cover(length)?;
+        whole.extend_from_slice(data);
+        Ok::<_, ApiError>(())
+    };
+    add(&first)?;
+    add(&second)?;
     while let Some(data) = next().await? {
-        check_length(whole.len().saturating_add(data.len()), limit)?;
-        whole.extend_from_slice(&data);
+        add(&data)?;
     }
-    Ok(whole.freeze())
+    Ok(hold.keep(whole.freeze()))
 }
 
 /// Reads and forgets what is left of a body, so that the client gets to read its answer: closing
@@ -69,10 +84,10 @@ pub(crate) async fn drain<B>(mut body: Pin<&mut B>, most_bytes: usize, most_time
 where
     B: Body<Data = Bytes>,
 {
-    let deadline = Instant::now() + most_time;
+    let mut incoming = Incoming { deadline: Instant::now() + most_time, pace: Pace::unhurried(most_time) };
     let mut left = most_bytes;
     loop {
-        match next_data(body.as_mut(), deadline, most_time).await {
+        match incoming.next(body.as_mut()).await {
             Ok(Some(data)) => match left.checked_sub(data.len()) {
                 Some(rest) => left = rest,
                 None => return false,
@@ -83,34 +98,51 @@ where
     }
 }
 
-/// Waits for the next piece of data; trailers are skipped, since none is ever passed on.
-pub(crate) async fn next_data<B>(
-    mut body: Pin<&mut B>,
+/// The clocks of a body that is read.
+#[derive(Debug)]
+pub(crate) struct Incoming {
     deadline: Instant,
-    idle: Duration,
-) -> Result<Option<Bytes>, ApiError>
-where
-    B: Body<Data = Bytes>,
-{
-    loop {
-        let by = deadline.min(Instant::now() + idle);
-        let frame = timeout_at(by, body.frame()).await.map_err(|_| {
-            ApiError::new(
-                ErrorCode::RequestTimeout,
-                "the request body did not arrive in time; send it without pauses",
-            )
-            .closing()
-        })?;
-        match frame {
-            None => return Ok(None),
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
+    pace: Pace,
+}
+
+impl Incoming {
+    /// Starts the clocks.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { deadline: Instant::now() + limits.max_request_duration, pace: Pace::new(limits) }
+    }
+
+    /// Waits for the next piece of data; trailers are skipped, since none is ever passed on.
+    ///
+    /// # Errors
+    /// 408 if it does not come in time, 400 if the framing breaks.
+    pub(crate) async fn next<B>(&mut self, mut body: Pin<&mut B>) -> Result<Option<Bytes>, ApiError>
+    where
+        B: Body<Data = Bytes>,
+    {
+        loop {
+            let (patience, late) = self.pace.patience();
+            let begin = Instant::now();
+            let by = self.deadline.min(begin + patience);
+            let frame = timeout_at(by, body.frame())
+                .await
+                .map_err(|_| if by == self.deadline { overdue() } else { late.to_api_error() })?;
+            let waited = begin.elapsed();
+            let data = match frame {
+                None => return Ok(None),
+                Some(Ok(frame)) => frame.into_data(),
+                Some(Err(_)) => return Err(failure::request_body_broke()),
+            };
+            self.pace.came(data.as_ref().map_or(0, Bytes::len), waited);
+            if let Ok(data) = data {
+                return Ok(Some(data));
             }
-            Some(Err(_)) => return Err(failure::request_body_broke()),
         }
     }
+}
+
+fn overdue() -> ApiError {
+    let message = "the request body did not arrive in time (`[llm.limits] max_request_duration_sec`)";
+    ApiError::new(ErrorCode::RequestTimeout, message).closing()
 }
 
 fn check_length(length: usize, limit: u64) -> Result<(), ApiError> {

@@ -20,6 +20,7 @@ use crate::exchange::Exchange;
 use crate::extra_frame::ExtraFrame;
 use crate::failure;
 use crate::lazy_timer::LazyTimer;
+use crate::panics;
 use crate::shutdown::{EndWatch, InFlight};
 
 /// An answer on its way from an upstream to a client.
@@ -154,10 +155,19 @@ impl Relay {
         while let Some(Ok(_)) = next().await {}
     }
 
+    /// Yields the next piece. A panic on the way breaks the answer off: the connection to the provider
+    /// is then not touched again until it is closed with the relay.
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let id = self.exchange.id.clone();
+        panics::guarded(&id, || self.poll_state(cx))
+            .or_else(|_| panics::guarded(&id, || self.break_off(cx, &Break::PANIC)))
+            .unwrap_or(Poll::Ready(Some(Err(BrokenBody(())))))
+    }
+
+    fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Streaming => self.poll_upstream(cx),
             State::Telling(event) => {
@@ -312,7 +322,7 @@ impl Relay {
             }
             None => State::Flushing,
         };
-        self.poll_frame(cx)
+        self.poll_state(cx)
     }
 
     /// Notes that the answer is whole, and returns what of it was held back.
@@ -335,6 +345,12 @@ impl Keepalive {
 }
 
 impl Break {
+    const PANIC: Self = Self {
+        code: ErrorCode::InternalError,
+        reason: EndReason::GatewayError,
+        message: "the gateway failed on this answer; what came is not the whole answer",
+    };
+
     fn of(error: &UpstreamError) -> Self {
         let (code, reason, message) = match error.kind() {
             UpstreamErrorKind::ReadTimeout | UpstreamErrorKind::TotalTimeout => (

@@ -15,6 +15,8 @@ pub(crate) struct Shutdown {
     is_ending: AtomicBool,
     ending: Arc<Notify>,
     in_flight: AtomicUsize,
+    /// Those of them that have a place among the requests to providers.
+    admitted: AtomicUsize,
 }
 
 impl Shutdown {
@@ -46,7 +48,7 @@ impl Shutdown {
     /// Counts a request until the guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { shutdown: Arc::clone(self), is_counted: true }
+        InFlight { shutdown: Arc::clone(self), is_counted: true, is_admitted: false }
     }
 }
 
@@ -55,6 +57,7 @@ impl Shutdown {
 pub(crate) struct InFlight {
     shutdown: Arc<Shutdown>,
     is_counted: bool,
+    is_admitted: bool,
 }
 
 impl InFlight {
@@ -68,8 +71,25 @@ impl InFlight {
         &self.shutdown
     }
 
+    /// Takes one of `most` places among the requests to providers, and tells whether there was one.
+    pub(crate) fn admit(&mut self, most: usize) -> bool {
+        let add = |admitted: usize| (admitted < most).then_some(admitted + 1);
+        let is_admitted = self.is_admitted
+            || self.shutdown.admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        self.is_admitted = is_admitted;
+        is_admitted
+    }
+
+    /// Gives the place to the next request: this one asks no provider any more.
+    pub(crate) fn give_place(&mut self) {
+        if std::mem::take(&mut self.is_admitted) {
+            self.shutdown.admitted.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts the request no longer, since nobody waits for its answer; a shutdown still ends it.
     pub(crate) fn leave(&mut self) {
+        self.give_place();
         if std::mem::take(&mut self.is_counted) {
             self.shutdown.in_flight.fetch_sub(1, Ordering::Relaxed);
         }

@@ -78,8 +78,13 @@ fn endpoint_config(provider: &Provider, server: &ServerConfig) -> Result<Endpoin
                 .as_ref()
                 .map(|identity| (identity.cert_file.clone(), identity.key_file.clone())),
         },
-        pool: PoolSettings::default(),
+        pool: pool(provider),
     })
+}
+
+fn pool(provider: &Provider) -> PoolSettings {
+    let default = PoolSettings::default();
+    PoolSettings { max_connections: provider.max_connections.unwrap_or(default.max_connections), ..default }
 }
 
 /// A provider's `timeout` stands for both waits for a byte.

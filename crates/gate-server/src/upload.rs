@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::error::{ApiError, ErrorCode};
 use crate::failure;
 use crate::form::{FormError, FormScanner};
+use crate::pace::{Late, Pace};
 
 /// A client's body that two can reach: the upload that passes it on, and the handler, which reads
 /// what is left of it when the request was refused. They never read at the same time.
@@ -72,8 +73,8 @@ impl<B: Body + Unpin> Body for ClientBody<B> {
 pub(crate) enum UploadFault {
     /// The connection ended, or its framing is none.
     Broke,
-    /// Nothing came for too long.
-    Stalled,
+    /// Nothing came for too long, or too little.
+    Late(Late),
     /// It is larger than the limit in bytes.
     TooLarge(u64),
     /// It is a form that cannot be passed on.
@@ -85,10 +86,7 @@ impl UploadFault {
     pub(crate) fn to_api_error(self) -> ApiError {
         match self {
             Self::Broke => failure::request_body_broke(),
-            Self::Stalled => ApiError::new(
-                ErrorCode::RequestTimeout,
-                "the request body paused for too long (`[llm.limits] body_idle_timeout`)",
-            ),
+            Self::Late(late) => late.to_api_error(),
             Self::TooLarge(limit) => too_large(limit),
             Self::Form(error) => error.to_api_error(),
         }
@@ -143,8 +141,8 @@ impl UploadProgress {
 pub(crate) struct UploadLimits {
     /// The most bytes.
     pub(crate) bytes: Option<u64>,
-    /// The longest wait for the client. The time in which the provider takes nothing is not counted.
-    pub(crate) idle: Duration,
+    /// How fast the client must be. The time in which the provider takes nothing is not counted.
+    pub(crate) pace: Pace,
 }
 
 /// The rest of a client's body on its way to a provider.
@@ -154,11 +152,19 @@ pub(crate) struct UploadLimits {
 pub(crate) struct Upload<B> {
     body: ClientBody<B>,
     limits: UploadLimits,
-    /// When the client is late; set only while it is waited for.
-    late: Option<Pin<Box<Sleep>>>,
+    /// Set only while the client is waited for.
+    wait: Option<Wait>,
     /// Reads on in a form, whose `model` must not come twice.
     form: Option<FormScanner>,
     progress: Arc<UploadProgress>,
+}
+
+/// A wait for the client.
+struct Wait {
+    since: Instant,
+    /// When it is late, and in what way.
+    end: Pin<Box<Sleep>>,
+    late: Late,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
@@ -168,7 +174,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         form: Option<FormScanner>,
         progress: Arc<UploadProgress>,
     ) -> Self {
-        Self { body, limits, late: None, form, progress }
+        Self { body, limits, wait: None, form, progress }
     }
 
     fn check(&mut self, data: &Bytes) -> Result<(), UploadFault> {
@@ -192,9 +198,11 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<UploadFault> {
-        let idle = self.limits.idle;
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + idle)));
-        late.as_mut().poll(cx).map(|()| UploadFault::Stalled)
+        let wait = self.wait.get_or_insert_with(|| {
+            let ((patience, late), since) = (self.limits.pace.patience(), Instant::now());
+            Wait { since, end: Box::pin(sleep_until(since + patience)), late }
+        });
+        wait.end.as_mut().poll(cx).map(|()| UploadFault::Late(wait.late))
     }
 
     fn fail(&self, fault: UploadFault) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
@@ -223,9 +231,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Upload<B> {
                     Poll::Pending => Poll::Pending,
                 };
             };
-            this.late = None;
+            let waited = this.wait.take().map_or(Duration::ZERO, |wait| wait.since.elapsed());
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
+                    this.limits.pace.came(data.len(), waited);
                     return match this.check(&data) {
                         Ok(()) => Poll::Ready(Some(Ok(Frame::data(data)))),
                         Err(fault) => this.fail(fault),

@@ -33,9 +33,8 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
 fn read_limits(limits: &Section<'_>) -> Limits {
     let default = Limits::default();
     let seconds = |name, default| limits.seconds(name).map_or(default, |set| set.value);
-    let count = |name, default| {
-        limits.whole(name).and_then(|set| usize::try_from(set.value).ok()).unwrap_or(default)
-    };
+    let count =
+        |name, default| limits.whole(name).and_then(|set| usize::try_from(set.value).ok()).unwrap_or(default);
     let max_request_bytes =
         limits.whole("max_request_size_mb").map_or(default.max_request_bytes, |set| set.value << 20);
     Limits {
@@ -64,7 +63,8 @@ fn read_limits(limits: &Section<'_>) -> Limits {
 /// Reports bounds of which one could never be reached, since another is met before.
 pub(super) fn check(limits: &Section<'_>, server: &ServerConfig, findings: &mut Findings) {
     let Limits { max_body_memory_bytes, max_request_bytes, .. } = server.limits;
-    if let Some(set) = limits.whole("max_body_memory_mb").filter(|_| max_body_memory_bytes < max_request_bytes)
+    if let Some(set) =
+        limits.whole("max_body_memory_mb").filter(|_| max_body_memory_bytes < max_request_bytes)
     {
         let message = format!(
             "a body may have {} MiB (`max_request_size_mb`), and all together no less: set this at least as high",

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::HeaderValue;
@@ -48,23 +49,30 @@ fn script(pieces: &[(u64, &'static str)], ends: bool) -> Script {
 fn limits() -> Limits {
     Limits {
         max_request_bytes: 10,
-        max_upload_bytes: None,
         max_request_duration: Duration::from_secs(100),
-        max_connections: 1,
-        header_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
         body_idle_timeout: Duration::from_secs(30),
+        min_body_rate: 0,
+        ..Limits::default()
     }
 }
 
 async fn run(body: Script, length: Option<&'static str>) -> Result<String, (ErrorCode, u64)> {
+    run_within(limits(), body, length).await
+}
+
+async fn run_within(
+    limits: Limits,
+    body: Script,
+    length: Option<&'static str>,
+) -> Result<String, (ErrorCode, u64)> {
     let started = Instant::now();
     let mut headers = HeaderMap::new();
     if let Some(length) = length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static(length));
     }
     let mut body = std::pin::pin!(body);
-    match receive(body.as_mut(), &headers, &limits()).await {
+    let bounds = Bounds { limits: &limits, memory: &Arc::default() };
+    match receive(body.as_mut(), &headers, bounds).await {
         Ok(bytes) => Ok(String::from_utf8(bytes.to_vec()).unwrap()),
         Err(error) => {
             assert!(error.close, "{error:?}");
@@ -113,6 +121,17 @@ async fn a_body_must_arrive_in_time() {
     assert_eq!(run(script(&[(0, "a")], false), None).await, Err((ErrorCode::RequestTimeout, 30)));
     let drip = script(&[(20, "a"), (20, "b"), (20, "c"), (20, "d"), (20, "e"), (20, "f")], true);
     assert_eq!(run(drip, None).await, Err((ErrorCode::RequestTimeout, 100)));
+}
+
+// Spec: security S-46.
+#[tokio::test(start_paused = true)]
+async fn a_body_must_not_trickle() {
+    // A byte before each pause gets too long earns nothing; enough bytes do.
+    let limits = || Limits { min_body_rate: 1, max_request_bytes: 100, ..limits() };
+    let drip = script(&[(20, "a"), (20, "b"), (20, "c")], true);
+    assert_eq!(run_within(limits(), drip, None).await, Err((ErrorCode::RequestTimeout, 31)));
+    let steady = script(&[(20, "0123456789abcdefghij"), (20, "0123456789abcdefghij"), (20, "c")], true);
+    assert!(run_within(limits(), steady, None).await.is_ok());
 }
 
 // Spec: security S-14.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::frame::{CloseCode, FrameHead, MAX_CONTROL_BYTES, Opcode, mask};
 use super::refusal::Refusal;
+use crate::body_memory::Hold;
 use crate::error::{ApiError, ErrorCode};
 
 /// How much is read at once.
@@ -57,16 +58,19 @@ pub(super) struct MessageReader {
     begun: Option<Instant>,
     /// The longest message.
     limit: u64,
+    /// The part of the memory for bodies that `buffer` and `message` take beyond the read-ahead.
+    hold: Hold,
 }
 
 impl MessageReader {
-    pub(super) fn new(limit: u64) -> Self {
+    pub(super) fn new(limit: u64, hold: Hold) -> Self {
         Self {
             buffer: BytesMut::new(),
             message: BytesMut::new(),
             is_inside_message: false,
             begun: None,
             limit,
+            hold,
         }
     }
 
@@ -99,7 +103,14 @@ impl MessageReader {
             if !has_more {
                 return Err(Unread::Gone);
             }
+            self.cover().map_err(|error| Unread::Refused(Box::new(error.into())))?;
         }
+    }
+
+    /// Takes memory for a message that gets large; what every session may read ahead is free.
+    fn cover(&mut self) -> Result<(), ApiError> {
+        let held = self.buffer.len() + self.message.len();
+        if held > MAX_AHEAD_BYTES { self.hold.cover(held) } else { Ok(()) }
     }
 
     /// Reads ahead until the client's connection ends. A client that sends much meanwhile is no
@@ -154,7 +165,8 @@ impl MessageReader {
             self.is_inside_message = !head.is_final;
             if head.is_final {
                 self.rest();
-                return Ok(Some(Inbound::Text(std::mem::take(&mut self.message).freeze())));
+                let text = std::mem::take(&mut self.message).freeze();
+                return Ok(Some(Inbound::Text(self.hold.split().keep(text))));
             }
         }
     }
@@ -213,6 +225,8 @@ fn late() -> Unread {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::super::frame::frame;
@@ -225,9 +239,13 @@ mod tests {
         whole: Duration::from_secs(300),
     };
 
+    fn hold() -> Hold {
+        Hold::nothing(&Arc::default(), 1 << 20)
+    }
+
     /// Feeds bytes in pieces, and returns what came out until the end or a refusal.
     fn read_all(pieces: &[&[u8]], limit: u64) -> Vec<String> {
-        let mut reader = MessageReader::new(limit);
+        let mut reader = MessageReader::new(limit, hold());
         let mut found = Vec::new();
         for piece in pieces {
             reader.buffer.extend_from_slice(piece);
@@ -333,7 +351,7 @@ mod tests {
                 }
                 std::future::pending::<()>().await;
             };
-            let (mut reader, mut bytes) = (MessageReader::new(100), 0);
+            let (mut reader, mut bytes) = (MessageReader::new(100, hold()), 0);
             let outcome = tokio::select! {
                 outcome = reader.read(&mut near, WAITS, &mut bytes) => outcome,
                 () = write => unreachable!(),

@@ -18,9 +18,11 @@ use super::message::MessageReader;
 use super::refusal::Refusal;
 use super::session::{Client, Joined, Session, Stop, Turned, carry};
 use super::usage::SessionMeter;
+use crate::body_memory::Hold;
 use crate::client_io::Busy;
 use crate::error::ErrorCode;
 use crate::exchange::Exchange;
+use crate::panics;
 use crate::shutdown::InFlight;
 
 /// How much is copied at once, each way.
@@ -124,14 +126,19 @@ impl Tunnel {
         };
         let (mut read, mut write) = split(client);
         let mut sent = FrameTracker::default();
-        let end = match switch.far {
-            Far::Joined { io, write: limit } => {
-                relay(*io, limit, (&mut read, &mut write, &mut sent), &in_flight, &mut exchange.record).await
-            }
-            Far::Routed(session) => {
-                converse(*session, (&mut read, &mut write, &mut sent), &in_flight, &mut exchange).await
+        let id = exchange.id.clone();
+        let session = async {
+            let client = (&mut read, &mut write, &mut sent);
+            match switch.far {
+                Far::Joined { io, write: limit } => {
+                    relay(*io, limit, client, &in_flight, &mut exchange.record).await
+                }
+                Far::Routed(session) => converse(*session, client, &in_flight, &mut exchange).await,
             }
         };
+        let end = panics::caught(&id, session)
+            .await
+            .unwrap_or_else(|_| Box::new(Refusal::from(panics::internal_error())).into());
         exchange.end(end.reason);
         if let Some(refusal) = &end.refusal {
             exchange.fail(refusal.error.code);
@@ -142,7 +149,8 @@ impl Tunnel {
         if end.reason != EndReason::ClientGone {
             let bytes = &mut exchange.record.bytes_out;
             let farewell = part(&end, &mut read, &mut write, &mut sent, bytes);
-            if timeout(LAST_WORDS, farewell).await.is_err() {
+            // What a panic has left of the connection may not be fit for one.
+            if !matches!(timeout(LAST_WORDS, panics::caught(&id, farewell)).await, Ok(Ok(()))) {
                 log::debug!("{}: the client took no farewell", exchange.id.as_str());
             }
         }
@@ -179,7 +187,9 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut reader = MessageReader::new(session.turns.snapshot.server.limits.max_request_bytes);
+    let limits = &session.turns.snapshot.server.limits;
+    let hold = Hold::nothing(session.gateway.body_memory(), limits.max_body_memory_bytes);
+    let mut reader = MessageReader::new(limits.max_request_bytes, hold);
     let client = Client { read: &mut *read, write: &mut *write, sent: &mut *sent, reader: &mut reader };
     // Boxed: it is over soon, and would be most of the session's future.
     let joined = match Box::pin(session.join(client, in_flight, exchange)).await {
