@@ -30,7 +30,7 @@ const READ_AHEAD: usize = 8 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_READ_BYTES: usize = 8 * 1024;
 
-/// The waits on one client connection.
+/// The waits on one client connection, and the bounds on the heads of its requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientClocks {
     /// From the connection to the first byte, and from a head's first byte to its end.
@@ -39,6 +39,10 @@ pub(crate) struct ClientClocks {
     pub(crate) idle: Duration,
     /// Between two accepted pieces of an answer; `None` waits for ever.
     pub(crate) write: Option<Duration>,
+    /// The largest head in bytes.
+    pub(crate) max_head_bytes: usize,
+    /// The most header lines of a head.
+    pub(crate) max_headers: usize,
 }
 
 impl ClientClocks {
@@ -47,6 +51,8 @@ impl ClientClocks {
             header: server.limits.header_timeout,
             idle: server.limits.idle_timeout,
             write: server.timeouts.write,
+            max_head_bytes: server.limits.max_head_bytes,
+            max_headers: server.limits.max_headers,
         }
     }
 }

@@ -26,8 +26,8 @@ use crate::body::GateBody;
 use crate::client_io::{Activity, ClientClocks, watched};
 use crate::gateway::Gateway;
 
-/// Room for a request's head. hyper answers 431 beyond it.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The number of headers that hyper reads without giving memory for each head anew.
+const CHEAP_HEADERS: usize = 100;
 /// How long a failing `accept` pauses the loop when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What ended answers get to send their error event.
@@ -278,12 +278,16 @@ where
             Ok::<_, Infallible>(response)
         }
     });
-    let connection = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    // hyper answers 431 beyond these.
+    builder.max_header_size(clocks.max_head_bytes).max_buf_size(2 * clocks.max_head_bytes);
+    if clocks.max_headers != CHEAP_HEADERS {
+        builder.max_headers(clocks.max_headers);
+    }
+    let connection = builder
         .timer(TokioTimer::new())
         // Our own clocks cover the head; this one would also end idle connections.
         .header_read_timeout(None)
-        .max_header_size(MAX_HEAD_BYTES)
-        .max_buf_size(2 * MAX_HEAD_BYTES)
         // Responses are small frames: one copied write beats a vector of three slices a frame.
         .writev(false)
         .serve_connection(TokioIo::new(io), service)

@@ -15,7 +15,7 @@ use crate::dial::{Dial, Dialer, Step};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
 use crate::exchange::Exchange;
-use crate::pool::{Identity, Lease, Pool, PoolStats};
+use crate::pool::{Identity, Lease, Pool, PoolStats, Turn};
 use crate::request::UpstreamRequest;
 use crate::resolver::Resolver;
 use crate::response::{Timings, UpstreamResponse, settle_framing};
@@ -150,12 +150,17 @@ impl UpstreamClient {
         let Progress { mut exchange, lease, mut timings, mut idle } = progress;
         let method = request.method().clone();
         loop {
-            timings.reused = idle.is_some();
             // The copy of the headers costs a fraction of a microsecond; the body is shared.
             let (mut connection, copy) = match idle.take() {
-                Some(connection) => (connection, copy_of(&request)),
+                Some(connection) => {
+                    timings.reused = true;
+                    (connection, copy_of(&request))
+                }
                 // Boxed: it is rare, and would be half of every request's future.
-                None => (Box::pin(self.dial(endpoint, &lease, &exchange, &mut timings)).await?, None),
+                None => match Box::pin(self.connect(endpoint, &lease, &exchange, &mut timings)).await? {
+                    (connection, true) => (connection, copy_of(&request)),
+                    (connection, false) => (connection, None),
+                },
             };
             let begin = Instant::now();
             match exchange.head(&mut connection, request).await {
@@ -187,10 +192,32 @@ impl UpstreamClient {
         }
     }
 
-    pub(crate) async fn dial(
+    /// Makes a connection when it is its turn, or takes one that has come free before; tells whether
+    /// it did that.
+    async fn connect(
         &self,
         endpoint: &Endpoint,
         lease: &Lease,
+        exchange: &Exchange,
+        timings: &mut Timings,
+    ) -> Result<(Box<Connection>, bool), UpstreamError> {
+        let begin = Instant::now();
+        let turn = lease.turn(exchange.total).await;
+        let (turn, has_waited) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
+        timings.pool_wait += begin.elapsed();
+        let idle = if has_waited { lease.checkout() } else { None };
+        timings.reused = idle.is_some();
+        match idle {
+            Some(connection) => Ok((connection, true)),
+            None => Ok((self.dial(endpoint, (lease, turn), exchange, timings).await?, false)),
+        }
+    }
+
+    /// Makes a connection.
+    pub(crate) async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        (lease, _turn): (&Lease, Turn),
         exchange: &Exchange,
         timings: &mut Timings,
     ) -> Result<Box<Connection>, UpstreamError> {

@@ -49,6 +49,11 @@ pub struct PoolStats {
 /// without being moved in memory.
 type Idle = Vec<Box<Connection>>;
 
+/// Connections of one pool that are made at once. A thousand clients that come to a cold pool, as
+/// after a restart, would else meet the provider as a thousand handshakes in one instant. Most of them
+/// then find a connection that has come free before it is their turn.
+const MAX_DIALS: usize = 256;
+
 /// The connections of one identity.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -57,6 +62,8 @@ pub(crate) struct Pool {
     /// of a permit who found none idle, and goes back to `idle` before its permit is free.
     permits: Arc<Semaphore>,
     max_connections: usize,
+    /// One permit for each connection that is being made.
+    dials: Arc<Semaphore>,
     /// The last one is the newest. Using that first lets the others grow old in a quiet time.
     idle: Mutex<Idle>,
     opened: AtomicU64,
@@ -71,6 +78,7 @@ impl Pool {
             identity,
             permits: Arc::new(Semaphore::new(max_connections)),
             max_connections,
+            dials: Arc::new(Semaphore::new(MAX_DIALS)),
             idle: Mutex::default(),
             opened: AtomicU64::new(0),
             reused: AtomicU64::new(0),
@@ -84,17 +92,25 @@ impl Pool {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(lease(permit));
         }
+        self.wait(&self.permits, total).await.map(lease)
+    }
+
+    async fn wait(
+        &self,
+        semaphore: &Arc<Semaphore>,
+        total: Option<Instant>,
+    ) -> Result<OwnedSemaphorePermit, Fault> {
         let until = after(Instant::now(), Some(self.identity.settings.connect_wait));
+        let acquire = Arc::clone(semaphore).acquire_owned();
         let Some(deadline) = earlier(until, total) else {
-            let permit = Arc::clone(&self.permits).acquire_owned().await;
-            return permit.map(lease).map_err(|_| UpstreamErrorKind::PoolFull.into());
+            return acquire.await.map_err(|_| UpstreamErrorKind::PoolFull.into());
         };
-        match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(lease(permit)),
+        match timeout_at(deadline, acquire).await {
+            Ok(Ok(permit)) => Ok(permit),
             Err(_) if total.is_some_and(|total| total <= deadline) => {
                 Err(UpstreamErrorKind::TotalTimeout.into())
             }
-            // The semaphore is never closed, so the inner error does not occur.
+            // No semaphore is ever closed, so the inner error does not occur.
             Err(_) | Ok(Err(_)) => Err(UpstreamErrorKind::PoolFull.into()),
         }
     }
@@ -186,6 +202,10 @@ impl Pool {
     }
 }
 
+/// The turn to make a connection, held until it is made.
+#[derive(Debug)]
+pub(crate) struct Turn(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit);
+
 /// The right to one connection of a pool, held as long as the exchange lasts.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -196,6 +216,16 @@ pub(crate) struct Lease {
 impl Lease {
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Waits for the turn to make a connection, as long as for a lease, and tells whether there was a
+    /// wait: then a connection may have come free meanwhile.
+    pub(crate) async fn turn(&self, total: Option<Instant>) -> Result<(Turn, bool), Fault> {
+        if let Ok(permit) = Arc::clone(&self.pool.dials).try_acquire_owned() {
+            return Ok((Turn(permit), false));
+        }
+        let permit = self.pool.wait(&self.pool.dials, total).await?;
+        Ok((Turn(permit), true))
     }
 
     /// Takes an idle connection, if one is alive.

@@ -65,8 +65,9 @@ impl UpstreamClient {
 
         let begin = Instant::now();
         let lease = pool.lease(exchange.total).await.map_err(unsent)?;
+        let (turn, _) = lease.turn(exchange.total).await.map_err(unsent)?;
         let mut timings = Timings { pool_wait: begin.elapsed(), ..Timings::default() };
-        let mut connection = self.dial(endpoint, &lease, &exchange, &mut timings).await?;
+        let mut connection = self.dial(endpoint, (&lease, turn), &exchange, &mut timings).await?;
         let begin = Instant::now();
         let response = exchange.head(&mut connection, request).await?;
         timings.first_byte = begin.elapsed();

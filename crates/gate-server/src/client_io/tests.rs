@@ -10,6 +10,8 @@ const CLOCKS: ClientClocks = ClientClocks {
     header: Duration::from_secs(10),
     idle: Duration::from_secs(75),
     write: Some(Duration::from_secs(60)),
+    max_head_bytes: 64 * 1024,
+    max_headers: 100,
 };
 
 type Halves = (ClientIo<DuplexStream>, ClientWatch<DuplexStream>);

@@ -284,6 +284,30 @@ async fn what_is_no_request_ends_the_connection_with_an_empty_answer() {
     }
 }
 
+// Spec: security S-13, S-47.
+#[tokio::test(start_paused = true)]
+async fn the_head_of_a_request_is_bounded() {
+    let check = async |limits: &str, lines: usize, length: usize, expected: u16| {
+        let mut rig = Rig::with_mock(&format!("[llm.limits]\n{limits}\n{CONFIG}"), []).0;
+        let lines: String = (0..lines).map(|n| format!("x-{n}: {}\r\n", "x".repeat(length))).collect();
+        let mut client = rig.connect();
+        // The gateway may close before the last byte is sent.
+        let _ = client.send(format!("GET /health HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n")).await;
+        let response = client.read_response().await.unwrap();
+        assert_eq!(response.head.status, expected, "{limits}: {length} bytes in each line");
+    };
+    check("", 1, 60_000, 200).await;
+    check("", 1, 70_000, 431).await;
+    check("max_header_size_kb = 16", 1, 15_000, 200).await;
+    check("max_header_size_kb = 16", 1, 17_000, 431).await;
+    check("max_header_size_kb = 256", 1, 200_000, 200).await;
+    check("", 99, 1, 200).await;
+    check("", 100, 1, 431).await;
+    check("max_headers = 20", 19, 1, 200).await;
+    check("max_headers = 20", 20, 1, 431).await;
+    check("max_headers = 200", 199, 1, 200).await;
+}
+
 // Spec: security S-14.
 #[tokio::test(start_paused = true)]
 async fn a_refused_body_is_read_to_its_end_or_ends_the_connection() {
