@@ -14,6 +14,8 @@ use log::Level;
 
 use crate::{access_log, logging};
 
+/// The name of the thread that writes.
+pub(crate) const THREAD: &str = "log";
 /// Lines that may wait.
 const MAX_LINES: usize = 8192;
 /// What the waiting lines may hold together, in bytes.
@@ -65,7 +67,7 @@ impl LogWriter {
         let (added, written) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { queue: Mutex::default(), added, written });
         let log = Self(Arc::clone(&shared));
-        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_all(format, out))?;
+        thread::Builder::new().name(THREAD.to_owned()).spawn(move || shared.write_all(format, out))?;
         Ok(log)
     }
 

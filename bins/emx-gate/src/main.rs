@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod log_writer;
 mod logging;
+mod panic_hook;
 mod probe;
 mod signals;
 
@@ -67,6 +68,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, String> {
             let loaded = load_usable(&sources)?;
             let log = logging::start(&loaded.config.server)
                 .map_err(|error| format!("cannot start the log: {error}"))?;
+            panic_hook::install(log.clone(), loaded.config.server.log_format);
             let result = serve_until_signal(loaded, demo, &log).await;
             log.wait_until_written();
             result.map(|()| ExitCode::SUCCESS)
