@@ -172,7 +172,7 @@ where
     let (mut from_upstream, mut to_upstream) = split(io);
     let mut passed = FrameTracker::default();
     let upward = copy(read, &mut to_upstream, &mut passed, &mut record.bytes_in, limit, |_| {});
-    let downward = copy(&mut from_upstream, write, sent, &mut record.bytes_out, None, |_| {});
+    let downward = copy(&mut from_upstream, write, sent, &mut record.bytes_out, limit, |_| {});
     both(upward, downward, in_flight).await
 }
 
@@ -200,12 +200,13 @@ where
         Err(Stop::Refused(refusal)) => return refusal.into(),
     };
     let Joined { io, turns, provider, first } = joined;
+    let limit = turns.snapshot.server.timeouts.write;
     let (mut from_upstream, mut to_upstream) = split(io);
     let RequestRecord { bytes_in, bytes_out, usage, usage_source, .. } = &mut exchange.record;
     let mut meter = SessionMeter::new(usage, usage_source);
     let turned = Turned { turns: &turns, provider, first };
     let upward = carry(turned, &mut reader, read, &mut to_upstream, bytes_in);
-    let downward = copy(&mut from_upstream, write, sent, bytes_out, None, |piece| meter.see(piece));
+    let downward = copy(&mut from_upstream, write, sent, bytes_out, limit, |piece| meter.see(piece));
     both(upward, downward, in_flight).await
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate_testkit::mock::{Counts, MockUpstream, Reply};
-use gate_testkit::raw::RawResponse;
+use gate_testkit::raw::{RawResponse, RawScript};
+use gate_usage::EndReason;
 use tokio::time::Instant;
 
 use crate::support::{CONFIG, Rig, get, header, post};
-use crate::websocket::{TEXT, frame, open};
+use crate::websocket::{AGREED, TEXT, frame, open};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -204,4 +205,20 @@ async fn a_provider_gets_no_more_connections_than_it_may() {
     }
     statuses.sort_unstable();
     assert_eq!((statuses, mock.counts().opened), (vec![200, 200, 503], 2));
+}
+
+// Spec: api A-57.
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_client_takes_nothing_is_given_up() {
+    let config = CONFIG.replace("api_key = \"openai-key\"", "api_key = \"openai-key\"\nwebsocket = true");
+    // More than the client's buffers take.
+    let script = RawScript::new().expect_head().send(AGREED).send(vec![0; 1 << 20]).stall();
+    let (mut rig, mut transcripts) = Rig::with_scripts(&config, [script]);
+    let mut client = rig.connect().with_patience(Duration::from_secs(600));
+    client.send(open("/v1/realtime?model=gpt-4", &[])).await.unwrap();
+    assert_eq!(client.read_head().await.unwrap().status, 101);
+    let begin = Instant::now();
+    transcripts.recv().await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 60);
+    assert_eq!(rig.records.first().await.end, EndReason::ClientGone);
 }
