@@ -7,5 +7,6 @@ mod responses;
 pub(crate) mod support;
 mod timeouts;
 mod tls;
+mod turns;
 mod upgrade;
 mod uploads;
