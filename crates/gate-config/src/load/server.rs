@@ -18,6 +18,8 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
         log_format: format.map_or(default.log_format, |set| set.value),
         limits: read_limits(limits),
         timeouts: read_timeouts(timeout),
+        // Its files are read with their findings, by another.
+        tls: None,
         allowed_hosts: hosts.into_iter().map(|host| host.trim().to_ascii_lowercase()).collect(),
         allow_unauthenticated: llm.flag("allow_unauthenticated").is_some_and(|set| set.value),
         allow_admin_paths: llm.flag("allow_admin_paths").is_some_and(|set| set.value),
@@ -32,6 +34,10 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
 fn read_limits(limits: &Section<'_>) -> Limits {
     let default = Limits::default();
     let seconds = |name, default| limits.seconds(name).map_or(default, |set| set.value);
+    let max_connections = limits
+        .whole("max_connections")
+        .and_then(|set| set.value.try_into().ok())
+        .unwrap_or(default.max_connections);
     Limits {
         max_request_bytes: limits
             .whole("max_request_size_mb")
@@ -41,10 +47,16 @@ fn read_limits(limits: &Section<'_>) -> Limits {
             .whole("max_upload_size_mb")
             .map_or(default.max_upload_bytes, |set| (set.value > 0).then_some(set.value << 20)),
         max_request_duration: seconds("max_request_duration_sec", default.max_request_duration),
-        max_connections: limits
-            .whole("max_connections")
+        max_connections,
+        // 0 means no limit.
+        max_connections_per_ip: match limits.whole("max_connections_per_ip") {
+            Some(set) => set.value.try_into().ok().filter(|&most| most > 0),
+            None => Some((max_connections / 2).max(1)),
+        },
+        max_streams_per_connection: limits
+            .whole("max_streams_per_connection")
             .and_then(|set| set.value.try_into().ok())
-            .unwrap_or(default.max_connections),
+            .unwrap_or(default.max_streams_per_connection),
         header_timeout: seconds("header_timeout", default.header_timeout),
         idle_timeout: seconds("idle_timeout", default.idle_timeout),
         body_idle_timeout: seconds("body_idle_timeout", default.body_idle_timeout),

@@ -50,10 +50,8 @@ fn limits() -> Limits {
         max_request_bytes: 10,
         max_upload_bytes: None,
         max_request_duration: Duration::from_secs(100),
-        max_connections: 1,
-        header_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
         body_idle_timeout: Duration::from_secs(30),
+        ..Limits::default()
     }
 }
 
