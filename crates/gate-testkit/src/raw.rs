@@ -1,9 +1,11 @@
 //! Peers that read and write bytes. They parse no more HTTP than it takes to know where a message ends.
 
 mod client;
+mod http2;
 mod script;
 
 pub use client::{BodyEnd, RawBody, RawClient, RawHead, RawResponse};
+pub use http2::{RawFrame, RawHttp2, flag, kind};
 pub use script::{RawPeer, RawScript, Transcript};
 
 use std::future::Future;
