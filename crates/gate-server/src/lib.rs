@@ -59,5 +59,6 @@ pub use body::{BrokenBody, GateBody};
 pub use gate_usage::{RecordSink, RequestRecord, StepTimes};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use probe::{Probe, ProbeError};
-pub use serve::{Drained, serve, serve_stream, serve_with};
+pub use serve::{Drained, TlsError, check_certificate, serve, serve_http2_stream, serve_stream, serve_with};
+pub use snapshot::BuildError;
 pub use websocket::Tunnel;
