@@ -19,9 +19,9 @@ const END_HEADERS: u8 = 0x4;
 const CONTROL_BURST: u64 = 10_000;
 /// So many more may come with each second.
 const CONTROL_PER_SECOND: u64 = 1_000;
-/// So many more may come for each piece of an answer: a client makes room as it reads, and may do so
-/// for the stream and for the connection, in small steps.
-const CONTROL_PER_PIECE: u64 = 4;
+/// So many more may come for each piece of an answer: a client makes room as it reads, and Go's does so
+/// for each 4 KiB, once for the stream and once for the connection. A piece has 16 KiB at most.
+const CONTROL_PER_PIECE: u64 = 16;
 
 /// What is known of the frames that came so far.
 #[derive(Debug)]

@@ -28,8 +28,9 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// Requests that a client may reset before they are looked at.
 const MAX_PENDING_RESETS: usize = 20;
-/// Requests that a client may get reset by errors of its own, over the life of a connection.
-const MAX_ERROR_RESETS: usize = 64;
+/// Requests that a client may get reset by errors of its own, over the life of a connection. The rest of a
+/// body that was refused can be such an error, if it comes late; so it is not as few as one could wish.
+const MAX_ERROR_RESETS: usize = 256;
 /// How often a client is asked whether it is still there, and how long it has to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);

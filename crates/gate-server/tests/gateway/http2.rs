@@ -472,6 +472,29 @@ async fn floods_end_their_connection_and_no_other() {
     }
 }
 
+// Spec: security S-37.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_makes_room_in_small_steps_is_no_flood() {
+    const LENGTH: usize = 40 << 20;
+    let (mut rig, _mock) = Rig::with_mock(CONFIG, [Reply::text(200, vec![b'x'; LENGTH])]);
+    let mut client = begun(&mut rig, &[]).await;
+    client.send(&post(1, "/v1/chat/completions", CHAT)).await.unwrap();
+    let (mut length, mut updates) = (0, 0);
+    while length < LENGTH {
+        let frame = client.read_until(|frame| frame.kind == kind::DATA).await.unwrap();
+        let mut left = frame.expect("the connection goes on").payload.len();
+        length += left;
+        while left > 0 {
+            let step = left.min(4096);
+            left -= step;
+            let bytes = u32::try_from(step).unwrap();
+            client.send(&[0, 1].map(|stream| RawFrame::window_update(stream, bytes))).await.unwrap();
+            updates += 2;
+        }
+    }
+    assert!(updates > 20_000, "more than may come at once: {updates}");
+}
+
 // Spec: security S-13, S-37.
 #[tokio::test(start_paused = true)]
 async fn a_head_that_grows_without_end_is_refused() {
