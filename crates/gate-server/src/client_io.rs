@@ -94,7 +94,8 @@ impl Activity {
         self.0.begun.load(Ordering::Relaxed)
     }
 
-    fn is_busy(&self) -> bool {
+    /// Tells whether a request is being answered.
+    pub(crate) fn is_busy(&self) -> bool {
         self.begun() != self.0.ended.load(Ordering::Relaxed)
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -34,7 +34,7 @@ const MAX_ERROR_RESETS: usize = 256;
 /// How often a client is asked whether it is still there, and how long it has to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
-/// What a client has to hear that its idle connection ends.
+/// What a client without a request has to hear that its connection ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends or, once told by `closing`, until its requests are answered.
@@ -61,12 +61,11 @@ where
     let mut tasks = JoinSet::new();
     // The receiver stays until the end: the server waits until the last one is gone.
     let mut told = pin!(closing.changed());
-    let mut is_closing = false;
-    let mut farewell: Option<(Instant, LazyTimer)> = None;
+    let mut farewell = None;
     let outcome = poll_fn(|cx| {
-        if !is_closing && told.as_mut().poll(cx).is_ready() {
-            is_closing = true;
+        if farewell.is_none() && told.as_mut().poll(cx).is_ready() {
             connection.as_mut().graceful_shutdown();
+            farewell = Some(Farewell::default());
         }
         loop {
             let polled = connection.as_mut().poll(cx);
@@ -81,15 +80,14 @@ where
                 Poll::Ready(Ended::Idle) if farewell.is_none() => {
                     // A request on its way learns from a GOAWAY that it was not looked at.
                     connection.as_mut().graceful_shutdown();
-                    farewell = Some((Instant::now() + FAREWELL, LazyTimer::default()));
+                    farewell = Some(Farewell::default());
                 }
-                Poll::Ready(Ended::Idle) => break,
+                Poll::Ready(Ended::Idle) | Poll::Pending => break,
                 Poll::Ready(ended) => return Poll::Ready(Err(ended)),
-                Poll::Pending => return Poll::Pending,
             }
         }
         match &mut farewell {
-            Some((until, timer)) => timer.poll(cx, *until).map(|()| Err(Ended::Idle)),
+            Some(farewell) => farewell.poll(activity.is_busy(), cx).map(|()| Err(Ended::Idle)),
             None => Poll::Pending,
         }
     })
@@ -98,6 +96,27 @@ where
         Ok(Ok(())) => {}
         Ok(Err(error)) => log::debug!("connection ended: {error}"),
         Err(ended) => log::debug!("connection ended: {ended:?}"),
+    }
+}
+
+/// A connection that is told to end does so when the client has said that it heard, and every request is
+/// answered. A client that is gone says nothing, and is not waited for.
+#[derive(Default)]
+struct Farewell {
+    /// Since when there is no request left.
+    since: Option<Instant>,
+    timer: LazyTimer,
+}
+
+impl Farewell {
+    /// Is ready when the connection has to end without the client's word.
+    fn poll(&mut self, is_busy: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if is_busy {
+            self.since = None;
+            return Poll::Pending;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.timer.poll(cx, since + FAREWELL)
     }
 }
 

@@ -121,15 +121,19 @@ async fn a_drain_tells_clients_and_waits_for_their_streams() {
     let mut client = server.http2().await;
     client.send(&[request(1, "/v1/files")]).await.unwrap();
     client.read_until(|frame| frame.kind == kind::HEADERS).await.unwrap().unwrap();
-    // One that has agreed on nothing yet holds up nobody.
+    // One that has agreed on nothing yet holds up nobody, and neither does one that answers nothing.
     let silent = TcpStream::connect(server.server.address).await.unwrap();
+    let mut deaf = server.http2().await;
+    deaf.read().await.unwrap().unwrap();
+    let begin = std::time::Instant::now();
     let stopping = tokio::spawn(server.server.stop());
     client.read_until(|frame| frame.kind == kind::GOAWAY).await.unwrap().unwrap();
     steps.send(gate_testkit::Step::Data("{}".into())).await.unwrap();
     drop(steps);
     assert_eq!(client.read_response(1).await.unwrap().1, b"{}");
     assert_eq!(stopping.await.unwrap().ended, 0);
-    drop(silent);
+    assert!(begin.elapsed() < Duration::from_secs(25), "the drain would end after 30 s");
+    drop((silent, deaf));
 }
 
 // Spec: security S-28; api A-23.
