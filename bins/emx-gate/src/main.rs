@@ -3,6 +3,7 @@
 mod access_log;
 mod cli;
 mod demo;
+mod descriptors;
 mod doctor;
 mod explain;
 mod log_writer;
@@ -16,8 +17,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
-use gate_config::{Loaded, Report, Sources, load};
-use gate_server::{Gateway, serve};
+use gate_config::{Loaded, Report, Sources, TlsConfig, load};
+use gate_server::{Gateway, check_certificate, serve};
 use log::{info, warn};
 
 use crate::access_log::AccessLog;
@@ -59,7 +60,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, String> {
         Task::Doctor(arguments) => Ok(doctor::run(arguments).await),
         Task::Explain(name) => explain::run(&sources, name),
         Task::Validate => {
-            let report = Report::of(&sources, &try_bind);
+            let report = Report::with_certificate(&sources, &try_bind, &try_certificate);
             anstream::println!("{report}");
             Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
         }
@@ -93,7 +94,11 @@ async fn serve_until_signal(
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
+    if let Some(warning) = descriptors::make_room(loaded.config.server.limits.max_connections) {
+        warn!("{warning}");
+    }
     let summary = summary(&loaded);
+    let scheme = if loaded.config.server.tls.is_some() { "https" } else { "http" };
     let listener = bind(&loaded.config.server.host, loaded.config.server.port)?;
     let gateway = Gateway::builder(loaded.config)
         .sink(AccessLog::new(logging::access_level(), log.clone()))
@@ -104,7 +109,7 @@ async fn serve_until_signal(
     let signals =
         signals::Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
 
-    info!("emx-gate {} on http://{address} {summary}", env!("CARGO_PKG_VERSION"));
+    info!("emx-gate {} on {scheme}://{address} {summary}", env!("CARGO_PKG_VERSION"));
     if let Some(demo) = &demo {
         demo.print_usage(address);
     }
@@ -155,6 +160,11 @@ fn bind(host: &str, port: u16) -> Result<TcpListener, String> {
 /// Tries an address for `--validate`, and lets it go again.
 fn try_bind(host: &str, port: u16) -> io::Result<()> {
     TcpListener::bind((host, port)).map(drop)
+}
+
+/// Tries the listener's certificate for `--validate`.
+fn try_certificate(tls: &TlsConfig) -> Result<(), String> {
+    check_certificate(tls).map_err(|error| error.to_string())
 }
 
 /// Writes an address as part of a URL that works from here: a wildcard is reached by loopback.

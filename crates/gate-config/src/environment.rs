@@ -80,6 +80,7 @@ fn table(tables: &[String]) -> TableKind {
         [] => TableKind::Llm,
         [limits] if limits == "limits" => TableKind::Limits,
         [timeout] if timeout == "timeout" => TableKind::Timeout,
+        [tls] if tls == "tls" => TableKind::Tls,
         [_, path @ ..] => table_at(path),
     }
 }
@@ -230,7 +231,8 @@ fn known_tables(llm: &Dict) -> Vec<Known> {
         levels: path.iter().map(|level| variable_level(level)).collect(),
         tables: path.iter().map(|&level| level.to_owned()).collect(),
     };
-    let mut known = vec![fixed(&[]), fixed(&["limits"]), fixed(&["timeout"]), fixed(&["provider"])];
+    let mut known =
+        vec![fixed(&[]), fixed(&["limits"]), fixed(&["timeout"]), fixed(&["tls"]), fixed(&["provider"])];
     known.extend(ProviderKind::ALL.map(|kind| fixed(&["provider", kind.as_str()])));
     if let Some(provider) = llm.get("provider").and_then(Value::as_dict) {
         add_sections(&mut known, provider, &["PROVIDER".to_owned()], &["provider".to_owned()]);

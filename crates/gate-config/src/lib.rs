@@ -32,7 +32,7 @@ pub use problem::{Problem, Problems, Warning};
 pub use provider::{AuthStyle, ClientIdentity, Model, OnDisconnect, Provider};
 pub use report::Report;
 pub use secret::Secret;
-pub use server::{Limits, LogFormat, LogLevel, ServerConfig, Timeouts};
+pub use server::{Limits, LogFormat, LogLevel, ServerConfig, Timeouts, TlsConfig};
 pub use sources::{SourceArgs, Sources};
 pub use tree::{
     DefaultError, ListedModel, NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Scope, Target,

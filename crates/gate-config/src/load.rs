@@ -7,6 +7,7 @@ mod own;
 mod pem;
 mod providers;
 mod server;
+mod tls;
 
 use figment::value::{Dict, Value};
 use gate_model_ref::ModelRef;
@@ -50,16 +51,20 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let empty = Dict::new();
     let limits = subtable("limits", &llm, &layers, &mut findings).unwrap_or(&empty);
     let timeout = subtable("timeout", &llm, &layers, &mut findings).unwrap_or(&empty);
+    let tls = subtable("tls", &llm, &layers, &mut findings).unwrap_or(&empty);
     let provider = subtable("provider", &llm, &layers, &mut findings).unwrap_or(&empty);
 
     let llm = Section { key: "llm", kind: TableKind::Llm, dict: &llm, layers: &layers };
     let limits = Section { key: "llm.limits", kind: TableKind::Limits, dict: limits, layers: &layers };
     let timeout = Section { key: "llm.timeout", kind: TableKind::Timeout, dict: timeout, layers: &layers };
+    let tls = Section { key: "llm.tls", kind: TableKind::Tls, dict: tls, layers: &layers };
     llm.check(|name| TableKind::Llm.subtables().contains(&name), &mut findings);
     limits.check(|_| false, &mut findings);
     timeout.check(|_| false, &mut findings);
+    tls.check(|_| false, &mut findings);
 
-    let server = server::read(&llm, &limits, &timeout);
+    let mut server = server::read(&llm, &limits, &timeout);
+    server.tls = tls::read(&tls, &mut findings);
     server::check(&limits, &server, &mut findings);
     let nodes = nodes::walk(provider, sources, &layers, &mut findings);
     let providers = providers::resolve(&nodes, &layers, &mut findings);

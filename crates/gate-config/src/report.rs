@@ -8,7 +8,7 @@ use gate_model_ref::ProviderKind;
 
 use crate::query;
 use crate::{
-    ApiBase, AuthStyle, Loaded, Provider, ProviderTree, Scheme, ServerConfig, Source, Sources,
+    ApiBase, AuthStyle, Loaded, Provider, ProviderTree, Scheme, ServerConfig, Source, Sources, TlsConfig,
     is_loopback_host, load,
 };
 
@@ -23,8 +23,18 @@ impl Report {
     /// Loads the configuration and tries its address. `bind` gets host and port and says whether
     /// a listener could be opened there; it is only called for a configuration without problems.
     pub fn of(sources: &Sources, bind: &dyn Fn(&str, u16) -> io::Result<()>) -> Self {
+        Self::with_certificate(sources, bind, &|_| Ok(()))
+    }
+
+    /// Like [`of`](Self::of), and tries the listener's certificate too, if there is one. `certify` says
+    /// what keeps it from being used, such as a key that is not its own.
+    pub fn with_certificate(
+        sources: &Sources,
+        bind: &dyn Fn(&str, u16) -> io::Result<()>,
+        certify: &dyn Fn(&TlsConfig) -> Result<(), String>,
+    ) -> Self {
         match load(sources) {
-            Ok(loaded) => Self::of_loaded(&loaded, bind),
+            Ok(loaded) => Self::of_loaded(&loaded, bind, certify),
             Err(problems) => {
                 let count = problems.as_slice().len();
                 let title = if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
@@ -39,14 +49,21 @@ impl Report {
         self.is_ok
     }
 
-    fn of_loaded(loaded: &Loaded, bind: &dyn Fn(&str, u16) -> io::Result<()>) -> Self {
+    fn of_loaded(
+        loaded: &Loaded,
+        bind: &dyn Fn(&str, u16) -> io::Result<()>,
+        certify: &dyn Fn(&TlsConfig) -> Result<(), String>,
+    ) -> Self {
         let server = &loaded.config.server;
         let bound = bind(&server.host, server.port);
-        let is_ok = bound.is_ok() && !loaded.is_bare;
-        let verdict = match (&bound, loaded.is_bare) {
-            (Err(_), _) => "the address cannot be used",
-            (Ok(()), true) => "the configuration is not usable: it configures no provider",
-            (Ok(()), false) => "the configuration is usable",
+        let certified = server.tls.as_ref().map(|tls| (tls, certify(tls)));
+        let is_certified = certified.as_ref().is_none_or(|(_, certified)| certified.is_ok());
+        let is_ok = bound.is_ok() && is_certified && !loaded.is_bare;
+        let verdict = match (&bound, is_certified, loaded.is_bare) {
+            (Err(_), ..) => "the address cannot be used",
+            (Ok(()), false, _) => "the certificate cannot be used",
+            (Ok(()), true, true) => "the configuration is not usable: it configures no provider",
+            (Ok(()), true, false) => "the configuration is usable",
         };
         let address = match &bound {
             Ok(()) => address(server),
@@ -54,6 +71,7 @@ impl Report {
         };
         let mut lines = vec![verdict.to_owned(), String::new()];
         entry(&mut lines, "address", [address]);
+        entry(&mut lines, "tls", certified.map(|(tls, certified)| certificate(tls, certified)));
         entry(&mut lines, "sources", sources(&loaded.sources));
         entry(&mut lines, "warnings", loaded.warnings.iter().map(ToString::to_string));
         entry(&mut lines, "hints", hints(&loaded.config.providers));
@@ -80,7 +98,20 @@ fn address(server: &ServerConfig) -> String {
     let ServerConfig { host, port, .. } = server;
     // A port behind an IPv6 address needs brackets between them (RFC 3986 §3.2.2).
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    if *port == 0 { format!("http://{host} (any free port)") } else { format!("http://{host}:{port}") }
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    if *port == 0 {
+        format!("{scheme}://{host} (any free port)")
+    } else {
+        format!("{scheme}://{host}:{port}")
+    }
+}
+
+fn certificate(tls: &TlsConfig, certified: Result<(), String>) -> String {
+    let file = tls.cert_file.display();
+    match certified {
+        Ok(()) => format!("certificate from {file}"),
+        Err(why) => format!("certificate from {file} cannot be used: {why}"),
+    }
 }
 
 fn sources(sources: &[Source]) -> Vec<String> {

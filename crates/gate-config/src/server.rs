@@ -1,5 +1,6 @@
 //! The gateway's own settings: address, logs, limits and waits.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The resolved settings of `[llm]` outside the provider tree.
@@ -17,6 +18,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Longest waits.
     pub timeouts: Timeouts,
+    /// What TLS is spoken with (`[llm.tls]`); without it the listener speaks plain HTTP.
+    pub tls: Option<TlsConfig>,
     /// Names accepted in `Host` besides the loopback names, in lower case, without port.
     pub allowed_hosts: Vec<String>,
     /// Whether an address that others can reach may be served without authentication.
@@ -28,6 +31,16 @@ pub struct ServerConfig {
     pub sse_keepalive: Option<Duration>,
     /// Whether usage that no provider reports is estimated (`estimate_usage`, default no).
     pub estimate_usage: bool,
+}
+
+/// The certificate of the listener: `[llm.tls]`. Its files were looked into at load; whether the key
+/// is the certificate's is seen by whoever makes the listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// PEM file of the certificate, followed by those that lead to its authority (`cert_file`).
+    pub cert_file: PathBuf,
+    /// PEM file of its private key, not encrypted (`key_file`).
+    pub key_file: PathBuf,
 }
 
 /// A severity of log lines.
@@ -95,6 +108,11 @@ pub struct Limits {
     pub max_request_duration: Duration,
     /// Most client connections at once (`max_connections`, default 10,000).
     pub max_connections: usize,
+    /// Most connections at once from one address, of IPv6 from one /64 (`max_connections_per_ip`, default
+    /// half of `max_connections`; 0 means no limit). Connections from this machine are not counted.
+    pub max_connections_per_ip: Option<usize>,
+    /// Most requests at once on one connection of HTTP/2 (`max_streams_per_connection`, default 128).
+    pub max_streams_per_connection: u32,
     /// Longest time from a head's first byte to its end, and from the connection to the first byte
     /// (`header_timeout`, default 10 s).
     pub header_timeout: Duration,
@@ -126,6 +144,8 @@ impl Default for Limits {
             max_upload_bytes: Some(2048 << 20),
             max_request_duration: Duration::from_secs(300),
             max_connections: 10_000,
+            max_connections_per_ip: Some(5_000),
+            max_streams_per_connection: 128,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_idle_timeout: Duration::from_secs(30),
@@ -182,6 +202,7 @@ impl Default for ServerConfig {
             log_format: LogFormat::Text,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            tls: None,
             allowed_hosts: Vec::new(),
             allow_unauthenticated: false,
             allow_admin_paths: false,

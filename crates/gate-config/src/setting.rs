@@ -14,6 +14,8 @@ pub(crate) enum TableKind {
     Limits,
     /// `[llm.timeout]`
     Timeout,
+    /// `[llm.tls]`
+    Tls,
     /// `[llm.provider]`, the top of inheritance.
     ProviderRoot,
     /// Any table below `[llm.provider]`.
@@ -103,6 +105,8 @@ const LIMITS: &[Setting] = &[
     setting("max_upload_size_mb", Shape::Whole { min: 0, max: 1 << 20 }),
     setting("max_request_duration_sec", Shape::Seconds(Zero::Refused)),
     setting("max_connections", Shape::Whole { min: 1, max: 1_000_000 }),
+    setting("max_connections_per_ip", Shape::Whole { min: 0, max: 1_000_000 }),
+    setting("max_streams_per_connection", Shape::Whole { min: 1, max: 1000 }),
     setting("header_timeout", Shape::Seconds(Zero::Refused)),
     setting("idle_timeout", Shape::Seconds(Zero::Refused)),
     setting("body_idle_timeout", Shape::Seconds(Zero::Refused)),
@@ -124,6 +128,9 @@ const TIMEOUT: &[Setting] = &[
     setting("drain", Shape::Seconds(Zero::Allowed)),
     setting("drain_delay", Shape::Seconds(Zero::Allowed)),
 ];
+
+const TLS: &[Setting] =
+    &[setting("enabled", Shape::Flag), setting("cert_file", Shape::Text), setting("key_file", Shape::Text)];
 
 /// `[llm.provider]` has what can be inherited, and two settings of its own.
 const PROVIDER_ROOT: &[Setting] = &[
@@ -196,7 +203,6 @@ const LATER_LLM: &[&str] = &[
     "circuit_breaker",
     "health_check",
     "load_balancing",
-    "tls",
     "cors",
     "monitoring",
 ];
@@ -211,6 +217,7 @@ impl TableKind {
             Self::Llm => LLM,
             Self::Limits => LIMITS,
             Self::Timeout => TIMEOUT,
+            Self::Tls => TLS,
             Self::ProviderRoot => PROVIDER_ROOT,
             Self::Provider => PROVIDER,
         }
@@ -219,9 +226,9 @@ impl TableKind {
     /// Returns the tables that such a table always may hold.
     pub(crate) const fn subtables(self) -> &'static [&'static str] {
         match self {
-            Self::Llm => &["limits", "timeout", "provider"],
+            Self::Llm => &["limits", "timeout", "tls", "provider"],
             Self::ProviderRoot => &["openai", "anthropic"],
-            Self::Limits | Self::Timeout | Self::Provider => &[],
+            Self::Limits | Self::Timeout | Self::Tls | Self::Provider => &[],
         }
     }
 
@@ -230,7 +237,7 @@ impl TableKind {
         match self {
             Self::Llm => LATER_LLM,
             Self::ProviderRoot | Self::Provider => LATER_PROVIDER,
-            Self::Limits | Self::Timeout => &[],
+            Self::Limits | Self::Timeout | Self::Tls => &[],
         }
     }
 
@@ -297,6 +304,7 @@ mod tests {
             TableKind::Llm,
             TableKind::Limits,
             TableKind::Timeout,
+            TableKind::Tls,
             TableKind::ProviderRoot,
             TableKind::Provider,
         ] {

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::lazy_timer::LazyTimer;
+use crate::serve::Frames;
 
 /// What is read ahead of hyper to see whether the client is still there. More than this is a
 /// client that sends requests faster than it gets answers; it is then taken to be there.
@@ -65,6 +66,8 @@ pub(crate) struct Activity(Arc<Counts>);
 struct Counts {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    /// Pieces of answers that were handed out; counted on connections of HTTP/2 only.
+    pieces: AtomicU64,
     leaves_unread: AtomicBool,
 }
 
@@ -73,6 +76,11 @@ impl Activity {
     pub(crate) fn busy(&self) -> Busy {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(&self.0))
+    }
+
+    /// Counts a piece of an answer.
+    pub(crate) fn hand_out(&self) {
+        self.0.pieces.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that the connection ends with an answer that may overtake the rest of its request.
@@ -84,11 +92,16 @@ impl Activity {
         self.0.leaves_unread.load(Ordering::Relaxed)
     }
 
+    fn pieces(&self) -> u64 {
+        self.0.pieces.load(Ordering::Relaxed)
+    }
+
     fn begun(&self) -> usize {
         self.0.begun.load(Ordering::Relaxed)
     }
 
-    fn is_busy(&self) -> bool {
+    /// Tells whether a request is being answered.
+    pub(crate) fn is_busy(&self) -> bool {
         self.begun() != self.0.ended.load(Ordering::Relaxed)
     }
 }
@@ -106,12 +119,31 @@ impl Drop for Busy {
 
 /// Splits a connection into hyper's half and the one that watches it.
 pub(crate) fn watched<T>(io: T, clocks: ClientClocks, activity: Activity) -> (ClientIo<T>, ClientWatch<T>) {
+    split(io, clocks, activity, None)
+}
+
+/// Does the same for a connection of HTTP/2, where what comes is told apart by its frames.
+pub(crate) fn watched_http2<T>(
+    io: T,
+    clocks: ClientClocks,
+    activity: Activity,
+) -> (ClientIo<T>, ClientWatch<T>) {
+    split(io, clocks, activity, Some(Frames::new(Instant::now())))
+}
+
+fn split<T>(
+    io: T,
+    clocks: ClientClocks,
+    activity: Activity,
+    frames: Option<Frames>,
+) -> (ClientIo<T>, ClientWatch<T>) {
     let now = Instant::now();
     let connection = Arc::new(Mutex::new(Connection {
         io,
         ahead: Vec::new(),
         is_eof: false,
         reading: Reading::First(now),
+        frames,
         resumed: now,
         stalled_since: None,
     }));
@@ -127,6 +159,8 @@ struct Connection<T> {
     /// Whether the client has ended its side.
     is_eof: bool,
     reading: Reading,
+    /// What is known of the client's frames, if the connection speaks HTTP/2.
+    frames: Option<Frames>,
     /// When it last took something after a stall.
     resumed: Instant,
     /// Since when the peer has accepted nothing, while there is something to write.
@@ -175,10 +209,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
             buf.put_slice(connection.ahead.get(..length).unwrap_or_default());
             connection.ahead.drain(..length);
         }
-        if buf.filled().len() > before
-            && let Reading::First(_) | Reading::Idle(_) = connection.reading
-        {
-            connection.reading = Reading::Head(Instant::now());
+        if let Some(read) = buf.filled().get(before..).filter(|read| !read.is_empty()) {
+            connection.note_read(read, &self.activity);
         }
         Poll::Ready(Ok(()))
     }
@@ -254,10 +286,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
 pub(crate) enum Ended {
     /// Nothing came, or not enough, for too long.
     Silent,
+    /// No request came for too long after the last one, or after an HTTP/2 connection began.
+    Idle,
     /// The client takes nothing of its answer.
     Stalled,
     /// The client left while it was being answered.
     Gone,
+    /// The client sends frames, or resets its own requests, faster than anyone can mean.
+    Flooded,
 }
 
 /// The half that watches. It has to be polled after hyper whenever the task wakes.
@@ -281,6 +317,9 @@ impl<T: AsyncRead + Unpin> ClientWatch<T> {
             if connection.is_gone(cx) {
                 return Poll::Ready(Ended::Gone);
             }
+            if connection.frames.as_ref().is_some_and(Frames::is_flood) {
+                return Poll::Ready(Ended::Flooded);
+            }
             match connection.deadline(&self.clocks) {
                 Some(deadline) => deadline,
                 None => return Poll::Pending,
@@ -297,6 +336,23 @@ impl<T: AsyncRead + Unpin> ClientWatch<T> {
 }
 
 impl<T: AsyncRead + Unpin> Connection<T> {
+    /// Draws the conclusions from what the client sent.
+    fn note_read(&mut self, bytes: &[u8], activity: &Activity) {
+        let now = Instant::now();
+        self.reading = match (&mut self.frames, self.reading) {
+            (None, Reading::First(_) | Reading::Idle(_)) => Reading::Head(now),
+            (None, same) => same,
+            (Some(frames), reading) => {
+                frames.read(bytes, activity.pieces(), now);
+                match reading {
+                    // The connection stands; what it waits for is a request.
+                    Reading::First(_) if frames.has_begun() => Reading::Idle(now),
+                    same => same,
+                }
+            }
+        };
+    }
+
     /// Follows the connection from one request to the next.
     fn update(&mut self, is_busy: bool, has_new: bool) {
         self.reading = match self.reading {
@@ -310,8 +366,11 @@ impl<T: AsyncRead + Unpin> Connection<T> {
     /// Tells whether the client has left in the middle of a request.
     ///
     /// hyper looks for that only while nothing is left to parse: one byte behind the request, such
-    /// as the line end that old clients add, and it would work on for nobody.
+    /// as the line end that old clients add, and it would work on for nobody. On HTTP/2 it never stops.
     fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.frames.is_some() {
+            return false;
+        }
         while matches!(self.reading, Reading::Busy) && !self.is_eof && self.ahead.len() < READ_AHEAD {
             let mut bytes = [0; 1024];
             let mut buf = ReadBuf::new(&mut bytes);
@@ -330,9 +389,13 @@ impl<T: AsyncRead + Unpin> Connection<T> {
             // What is still to be written belongs to an answer, even if its body is dropped.
             return clocks.write.map(|limit| (since + limit, Ended::Stalled));
         }
+        if let Some(since) = self.frames.as_ref().and_then(Frames::head_since) {
+            // Until it is whole, no other frame may come between, so everything waits for it.
+            return Some((since + clocks.header, Ended::Silent));
+        }
         match self.reading {
             Reading::First(since) | Reading::Head(since) => Some((since + clocks.header, Ended::Silent)),
-            Reading::Idle(since) => Some((since.max(self.resumed) + clocks.idle, Ended::Silent)),
+            Reading::Idle(since) => Some((since.max(self.resumed) + clocks.idle, Ended::Idle)),
             Reading::Busy => None,
         }
     }

@@ -155,19 +155,31 @@ fn bad(what: &str) -> ApiError {
     ApiError::new(ErrorCode::BadRequest, format!("the request has {what}")).closing()
 }
 
-/// Returns the host that the request is for, without its port (RFC 9112 §3.2).
+/// Returns the host that the request is for, without its port (RFC 9112 §3.2, RFC 9113 §8.3.1).
 ///
-/// The authority of an absolute target is ignored: this is no forward proxy.
+/// On HTTP/1 the authority of an absolute target is ignored: this is no forward proxy. On HTTP/2 it is
+/// what `host` was.
 fn host_of(parts: &Parts) -> Result<Option<&str>, ApiError> {
+    let is_http2 = parts.version == Version::HTTP_2;
+    let authority = parts.uri.authority().filter(|_| is_http2).map(http::uri::Authority::as_str);
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => Err(bad("two `host` headers")),
-        (Some(host), None) => {
+    match (hosts.next(), hosts.next(), authority) {
+        (Some(_), Some(_), _) => Err(bad("two `host` headers")),
+        (Some(host), None, Some(authority))
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) =>
+        {
+            Err(bad("an `:authority` and a `host` header that differ"))
+        }
+        (Some(host), None, _) => {
             let host = host.to_str().ok().and_then(split_host);
             host.map(Some).ok_or_else(|| bad("a `host` header that is no host name with an optional port"))
         }
-        (None, _) if parts.version == Version::HTTP_11 => Err(bad("no `host` header")),
-        (None, _) => Ok(parts.uri.host()),
+        (None, _, Some(authority)) => split_host(authority)
+            .map(Some)
+            .ok_or_else(|| bad("an `:authority` that is no host name with an optional port")),
+        (None, _, None) if is_http2 => Err(bad("no `:authority` and no `host` header")),
+        (None, _, None) if parts.version == Version::HTTP_11 => Err(bad("no `host` header")),
+        (None, _, None) => Ok(parts.uri.host()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gate_config::GateConfig;
 use gate_model_ref::ProviderKind;
-use gate_upstream::{Dialer, EndpointError, UpstreamClient};
+use gate_upstream::{Dialer, UpstreamClient};
 use gate_usage::{EndReason, RecordSink};
 use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
@@ -31,8 +32,9 @@ use crate::exchange::{Exchange, Sinks};
 use crate::hops::Instance;
 use crate::makers::Makers;
 use crate::route::Route;
+use crate::serve::{Bounds, Peers, Place, TlsAcceptor, TooMany};
 use crate::shutdown::{InFlight, Shutdown};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{BuildError, Snapshot};
 use crate::upload::ClientBody;
 use crate::{edge, failure, forward, own, panics, receive};
 
@@ -58,6 +60,7 @@ struct Shared {
     makers: Arc<Makers>,
     drains: Arc<Drains>,
     body_memory: Arc<BodyMemory>,
+    peers: Peers,
 }
 
 /// Collects what a [`Gateway`] is made of.
@@ -86,8 +89,9 @@ impl GatewayBuilder {
     /// Makes the gateway.
     ///
     /// # Errors
-    /// A provider's settings make no endpoint, such as a CA file that cannot be read.
-    pub fn build(self) -> Result<Gateway, EndpointError> {
+    /// A provider's settings make no endpoint, such as a CA file that cannot be read, or the listener's
+    /// certificate cannot be used.
+    pub fn build(self) -> Result<Gateway, BuildError> {
         let upstream = UpstreamClient::new(self.dialer);
         Ok(Gateway(Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::try_new(self.config, &upstream)?),
@@ -98,6 +102,7 @@ impl GatewayBuilder {
             makers: Arc::default(),
             drains: Arc::default(),
             body_memory: Arc::default(),
+            peers: Peers::default(),
         })))
     }
 }
@@ -192,11 +197,12 @@ impl Gateway {
 
     /// Replaces the configuration. Requests in flight end with the one they began with, and
     /// connections to providers are kept. The address and `max_connections` belong to whoever
-    /// serves, and stay as they were when that began.
+    /// serves, and stay as they were when that began; a connection of a client keeps the certificate
+    /// and the bounds that it began with.
     ///
     /// # Errors
     /// As [`GatewayBuilder::build`]; the old configuration stays.
-    pub fn reload(&self, config: GateConfig) -> Result<(), EndpointError> {
+    pub fn reload(&self, config: GateConfig) -> Result<(), BuildError> {
         self.0.snapshot.store(Arc::new(Snapshot::try_new(config, &self.0.upstream)?));
         Ok(())
     }
@@ -220,6 +226,11 @@ impl Gateway {
     /// instead because those were too many.
     pub fn left_answers(&self) -> (usize, u64) {
         (self.0.drains.running(), self.0.drains.refused())
+    }
+
+    /// Returns how many connections were closed because their address had too many.
+    pub fn refused_connections(&self) -> u64 {
+        self.0.peers.refused()
     }
 
     /// Ends the reading of answers whose clients have left; each is recorded with the usage that it
@@ -264,8 +275,21 @@ impl Gateway {
         self.0.snapshot.load().server.limits.max_connections
     }
 
-    pub(crate) fn client_clocks(&self) -> ClientClocks {
-        ClientClocks::new(&self.0.snapshot.load().server)
+    /// Counts a client's connection; refuses one that is too many for its address.
+    pub(crate) fn enter(&self, address: IpAddr) -> Result<Place, TooMany> {
+        self.0.peers.enter(address, self.0.snapshot.load().server.limits.max_connections_per_ip)
+    }
+
+    pub(crate) fn tls(&self) -> Option<TlsAcceptor> {
+        self.0.snapshot.load().tls.clone()
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        let snapshot = self.0.snapshot.load();
+        Bounds {
+            clocks: ClientClocks::new(&snapshot.server),
+            streams: snapshot.server.limits.max_streams_per_connection,
+        }
     }
 
     pub(crate) fn drain_limit(&self) -> Duration {

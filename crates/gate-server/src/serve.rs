@@ -1,20 +1,20 @@
 //! Accepts connections on a bound listener and serves them until told to stop, then drains.
 
+mod frames;
+mod http1;
+mod http2;
+mod peers;
+mod streams;
+mod tls;
+
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONNECTION;
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,11 +23,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::body::GateBody;
-use crate::client_io::{Activity, ClientClocks, watched};
+use crate::client_io::ClientClocks;
 use crate::gateway::Gateway;
 
-/// The number of headers that hyper reads without giving memory for each head anew.
-const CHEAP_HEADERS: usize = 100;
+pub(crate) use frames::Frames;
+pub(crate) use peers::{Peers, Place, TooMany};
+pub(crate) use tls::TlsAcceptor;
+pub use tls::{TlsError, check_certificate};
+
+/// Connections that may wait for `accept`, if the system lets as many (`net.core.somaxconn`). The 128 of
+/// the standard library are gone in one burst, and a client whose connection was dropped there may not
+/// learn of it for a minute.
+const BACKLOG: i32 = 4096;
 /// How long a failing `accept` pauses the loop when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What ended answers get to send their error event.
@@ -44,6 +51,14 @@ fn keepalive() -> TcpKeepalive {
     keepalive
 }
 
+/// What one client connection may do, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) clocks: ClientClocks,
+    /// Most requests at once, where a connection can have several.
+    pub(crate) streams: u32,
+}
+
 /// How a server ended. Only requests that the gateway answers are counted, not those of routes
 /// beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +69,8 @@ pub struct Drained {
     pub ended: usize,
 }
 
-/// Serves a gateway on a bound listener until `shutdown` completes, then drains.
+/// Serves a gateway on a bound listener until `shutdown` completes, then drains. With `[llm.tls]` in its
+/// configuration each connection begins with TLS, and may speak HTTP/2 after that.
 ///
 /// The drain: `/ready` says 503 at once; connections are accepted for `drain_delay` more; then the
 /// listener closes, idle connections close, and running answers have `drain` to end. What still
@@ -116,6 +132,9 @@ where
     F: Future<Output = Response<GateBody>> + Send + 'static,
 {
     async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
+        if let Err(error) = SockRef::from(&listener).listen(BACKLOG) {
+            log::debug!("the backlog stays as it is: {error}");
+        }
         let mut connections = JoinSet::new();
         tokio::select! {
             result = self.accept(&listener, &mut connections) => match result? {},
@@ -151,11 +170,13 @@ where
             };
             tokio::select! {
                 (permit, accepted) = accepted => match accepted {
-                    Ok((stream, _peer)) => {
+                    Ok((stream, peer)) => {
+                        // One that is too many for its address is closed by being dropped.
+                        let Ok(place) = self.gateway.enter(peer.ip()) else { continue };
                         let connection = self.connection(stream);
                         connections.spawn(async move {
                             connection.await;
-                            drop(permit);
+                            drop((permit, place));
                         });
                     }
                     Err(error) => self.survive(error).await?,
@@ -191,16 +212,16 @@ where
         if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive()) {
             log::debug!("set_tcp_keepalive failed: {error}");
         }
-        let clocks = self.gateway.client_clocks();
+        let (tls, bounds) = (self.gateway.tls(), self.gateway.bounds());
         let (handler, closing) = (self.handler.clone(), self.closing.subscribe());
         async move {
-            let broken = serve_connection(stream, clocks, handler, closing).await;
-            // To a client of HTTP/1.0 the end of the connection is the end of the body. Only a reset
-            // tells it that this one is not whole (RFC 9112 §8).
-            if let Some(stream) = broken
-                && let Err(error) = stream.set_zero_linger()
-            {
-                log::debug!("set_zero_linger failed: {error}");
+            match tls {
+                Some(tls) => serve_tls(stream, &tls, bounds, handler, closing).await,
+                None => {
+                    if let Some(broken) = http1::serve(stream, bounds.clocks, handler, closing).await {
+                        reset(&broken);
+                    }
+                }
             }
         }
     }
@@ -224,6 +245,42 @@ where
     }
 }
 
+/// Makes a connection end in a reset. To a client of HTTP/1.0 the end of the connection is the end of
+/// the body, and only a reset tells it that this one is not whole (RFC 9112 §8).
+fn reset(stream: &TcpStream) {
+    if let Err(error) = stream.set_zero_linger() {
+        log::debug!("set_zero_linger failed: {error}");
+    }
+}
+
+/// Serves one connection that begins with TLS, in the version of HTTP that both sides agree on there.
+async fn serve_tls<H, F>(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    bounds: Bounds,
+    handler: H,
+    mut closing: watch::Receiver<()>,
+) where
+    H: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<GateBody>> + Send + 'static,
+{
+    let handshake = tls.accept(stream, bounds.clocks.header);
+    let stream = tokio::select! {
+        stream = handshake => stream,
+        // Nothing was asked for yet, so nothing is lost.
+        _ = closing.changed() => return,
+    };
+    match stream {
+        Ok(stream) if tls::is_http2(&stream) => http2::serve(stream, bounds, handler, closing).await,
+        Ok(stream) => {
+            if let Some(broken) = http1::serve(stream, bounds.clocks, handler, closing).await {
+                reset(broken.get_ref().0);
+            }
+        }
+        Err(error) => log::debug!("no TLS connection: {error}"),
+    }
+}
+
 /// Serves one connection over any stream of bytes, such as an in-memory one.
 ///
 /// # Cancel safety
@@ -238,87 +295,23 @@ where
         let gateway = inner.clone();
         async move { gateway.handle(request).await }
     };
-    serve_connection(stream, gateway.client_clocks(), handler, closing.subscribe()).await;
+    http1::serve(stream, gateway.bounds().clocks, handler, closing.subscribe()).await;
 }
 
-/// Serves one connection, and returns its stream if an answer on it was broken off for a client
-/// that cannot see that from the framing.
-async fn serve_connection<T, H, F>(
-    stream: T,
-    clocks: ClientClocks,
-    handler: H,
-    mut closing: watch::Receiver<()>,
-) -> Option<T>
+/// Does the same for a connection that speaks HTTP/2 from its first byte, such as one whose TLS was
+/// ended by a program of one's own.
+///
+/// # Cancel safety
+/// As [`serve_stream`].
+pub async fn serve_http2_stream<T>(stream: T, gateway: &Gateway)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<GateBody>>,
 {
-    let activity = Activity::default();
-    let is_old = Arc::new(AtomicBool::new(false));
-    // The session that the last answer begins.
-    let tunnel = Mutex::new(None);
-    let keep = &tunnel;
-    let (io, mut client) = watched(stream, clocks, activity.clone());
-    let noted = Arc::clone(&is_old);
-    let service = service_fn(move |request: Request<Incoming>| {
-        noted.store(request.version() < Version::HTTP_11, Ordering::Relaxed);
-        let busy = activity.busy();
-        let activity = activity.clone();
-        let answer = handler(request);
-        async move {
-            let mut response = answer.await;
-            if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
-                activity.leave_unread();
-            }
-            response.body_mut().hold(busy);
-            if let Some(tunnel) = response.body_mut().take_tunnel() {
-                *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let mut builder = http1::Builder::new();
-    // hyper answers 431 beyond these.
-    builder.max_header_size(clocks.max_head_bytes).max_buf_size(2 * clocks.max_head_bytes);
-    if clocks.max_headers != CHEAP_HEADERS {
-        builder.max_headers(clocks.max_headers);
-    }
-    let connection = builder
-        .timer(TokioTimer::new())
-        // Our own clocks cover the head; this one would also end idle connections.
-        .header_read_timeout(None)
-        // Responses are small frames: one copied write beats a vector of three slices a frame.
-        .writev(false)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    let mut connection = Box::pin(connection);
-    // An error means that the server is gone; then this future is about to be dropped. The receiver
-    // itself stays: the server waits until the last one is gone.
-    let mut told = pin!(closing.changed());
-    let mut is_closing = false;
-    let outcome = poll_fn(|cx| {
-        if !is_closing && told.as_mut().poll(cx).is_ready() {
-            is_closing = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        match connection.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Ok(result)),
-            Poll::Pending => client.poll(cx).map(Err),
-        }
-    })
-    .await;
-    drop(connection);
-    let tunnel = tunnel.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match (outcome, tunnel) {
-        // It runs here, so that it counts as this connection until it ends.
-        (Ok(Ok(())), Some(tunnel)) => Box::pin(tunnel.run()).await,
-        (Ok(Ok(())), None) => {}
-        (Ok(Err(error)), _) => {
-            log::debug!("connection ended: {error}");
-            return client.into_inner().filter(|_| error.is_user() && is_old.load(Ordering::Relaxed));
-        }
-        (Err(ended), _) => log::debug!("connection ended: {ended:?}"),
-    }
-    None
+    let closing = watch::Sender::new(());
+    let inner = gateway.clone();
+    let handler = move |request| {
+        let gateway = inner.clone();
+        async move { gateway.handle(request).await }
+    };
+    http2::serve(stream, gateway.bounds(), handler, closing.subscribe()).await;
 }

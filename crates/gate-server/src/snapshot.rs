@@ -11,6 +11,18 @@ use gate_upstream::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::edge::HostGuard;
+use crate::serve::{TlsAcceptor, TlsError};
+
+/// Why no gateway can be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A provider's settings make no endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The certificate of `[llm.tls]` cannot be used.
+    #[error("`[llm.tls]`: {0}")]
+    Tls(#[from] TlsError),
+}
 
 /// A configuration, ready to serve. Each request keeps the one that it began with.
 #[derive(Debug)]
@@ -18,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) server: ServerConfig,
     pub(crate) providers: ProviderTree,
     pub(crate) host_guard: HostGuard,
+    /// What the listener speaks TLS with, if it does.
+    pub(crate) tls: Option<TlsAcceptor>,
     endpoints: Vec<Endpoint>,
 }
 
@@ -25,8 +39,9 @@ impl Snapshot {
     /// Prepares a configuration.
     ///
     /// # Errors
-    /// The first provider whose settings make no endpoint, such as a header that is none.
-    pub(crate) fn try_new(config: GateConfig, upstream: &UpstreamClient) -> Result<Self, EndpointError> {
+    /// The first provider whose settings make no endpoint, such as a header that is none, or a
+    /// certificate that cannot be used.
+    pub(crate) fn try_new(config: GateConfig, upstream: &UpstreamClient) -> Result<Self, BuildError> {
         let GateConfig { server, providers, .. } = config;
         let endpoints = providers
             .providers()
@@ -39,7 +54,8 @@ impl Snapshot {
             })
             .collect::<Result<_, EndpointError>>()?;
         let host_guard = HostGuard::new(&server);
-        Ok(Self { server, providers, host_guard, endpoints })
+        let tls = server.tls.as_ref().map(TlsAcceptor::try_new).transpose()?;
+        Ok(Self { server, providers, host_guard, tls, endpoints })
     }
 
     /// Returns the endpoint of a provider.

@@ -3,12 +3,14 @@
 #[cfg(feature = "tls")]
 mod authority;
 mod client;
+mod http2;
 mod script;
 mod server;
 
 #[cfg(feature = "tls")]
 pub use authority::{Authority, Flaw};
 pub use client::{BodyEnd, RawBody, RawClient, RawHead, RawResponse};
+pub use http2::{RawFrame, RawHttp2, flag, kind};
 pub use script::{Latch, RawPeer, RawScript, Transcript};
 pub use server::RawServer;
 

@@ -6,4 +6,6 @@ mod commands;
 mod doctor;
 mod lifecycle;
 mod logs;
+mod slow_sockets;
 mod support;
+mod tls;

@@ -55,8 +55,8 @@ impl Process {
             stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
         });
         let mut process = Self { child, lines, seen: Vec::new(), address: ([127, 0, 0, 1], 0).into() };
-        let line = process.wait_for(" on http://");
-        let address = line.split_once("http://").unwrap().1.split(' ').next().unwrap();
+        let line = process.wait_for(" on http");
+        let address = line.split_once("://").unwrap().1.split(' ').next().unwrap();
         process.address = address.parse().unwrap();
         process
     }
@@ -80,6 +80,10 @@ impl Process {
                 Err(error) => panic!("no line with {part:?} ({error}):\n{}", self.seen.join("\n")),
             }
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -193,7 +193,7 @@ fn header_value(value: String) -> Result<String, String> {
 }
 
 /// Reads the path of a PEM file, relative to the file that says it, and looks into that file.
-fn pem_file(
+pub(super) fn pem_file(
     section: &Section<'_>,
     name: &'static str,
     pem: Pem,

@@ -19,6 +19,8 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
         log_format: format.map_or(default.log_format, |set| set.value),
         limits: read_limits(limits),
         timeouts: read_timeouts(timeout),
+        // Its files are read with their findings, by another.
+        tls: None,
         allowed_hosts: hosts.into_iter().map(|host| host.trim().to_ascii_lowercase()).collect(),
         allow_unauthenticated: llm.flag("allow_unauthenticated").is_some_and(|set| set.value),
         allow_admin_paths: llm.flag("allow_admin_paths").is_some_and(|set| set.value),
@@ -37,6 +39,7 @@ fn read_limits(limits: &Section<'_>) -> Limits {
         |name, default| limits.whole(name).and_then(|set| usize::try_from(set.value).ok()).unwrap_or(default);
     let max_request_bytes =
         limits.whole("max_request_size_mb").map_or(default.max_request_bytes, |set| set.value << 20);
+    let max_connections = count("max_connections", default.max_connections);
     Limits {
         max_request_bytes,
         // 0 means no limit.
@@ -44,7 +47,16 @@ fn read_limits(limits: &Section<'_>) -> Limits {
             .whole("max_upload_size_mb")
             .map_or(default.max_upload_bytes, |set| (set.value > 0).then_some(set.value << 20)),
         max_request_duration: seconds("max_request_duration_sec", default.max_request_duration),
-        max_connections: count("max_connections", default.max_connections),
+        max_connections,
+        // 0 means no limit.
+        max_connections_per_ip: match limits.whole("max_connections_per_ip") {
+            Some(set) => set.value.try_into().ok().filter(|&most| most > 0),
+            None => Some((max_connections / 2).max(1)),
+        },
+        max_streams_per_connection: limits
+            .whole("max_streams_per_connection")
+            .and_then(|set| set.value.try_into().ok())
+            .unwrap_or(default.max_streams_per_connection),
         header_timeout: seconds("header_timeout", default.header_timeout),
         idle_timeout: seconds("idle_timeout", default.idle_timeout),
         body_idle_timeout: seconds("body_idle_timeout", default.body_idle_timeout),

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use gate_config::Sources;
+use gate_config::{Report, Sources, TlsConfig};
 use tempfile::TempDir;
 
-use crate::{loaded, problems, provider};
+use crate::{QUIET, loaded, problems, provider};
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
@@ -141,5 +141,110 @@ fn files_that_cannot_be_read_are_named_and_pasted_keys_are_not() {
         check(name, "none.pem", &missing);
         check(name, ".", &is_directory);
         check(name, KEY, "expected the path of a PEM file, found what such a file holds");
+    }
+}
+
+// Spec: config C-58.
+#[test]
+fn the_listeners_files_switch_its_tls_on() {
+    let directory = directory();
+    let check = |toml: &str, is_on: bool| {
+        let sources = config(directory.path(), &format!("{QUIET}{toml}"));
+        let files = TlsConfig {
+            cert_file: directory.path().join("root.pem"),
+            key_file: directory.path().join("root.key"),
+        };
+        assert_eq!(loaded(&sources).config.server.tls, is_on.then_some(files), "{toml}");
+    };
+    let files = "[llm.tls]\ncert_file = 'root.pem'\nkey_file = 'root.key'\n";
+    check("", false);
+    check("[llm.tls]\n", false);
+    check("[llm.tls]\nenabled = false\n", false);
+    check(files, true);
+    check(&format!("{files}enabled = true\n"), true);
+    check(&format!("{files}enabled = false\n"), false);
+    check("[llm.tls]\nenabled = false\ncert_file = 'nowhere.pem'\n", false);
+    // Half of it may come from the environment, as seen from where the program was started.
+    let half = config(directory.path(), &format!("{QUIET}[llm.tls]\ncert_file = 'root.pem'\n"));
+    let key_file = directory.path().join("root.key").display().to_string();
+    let whole = half.with_env([("EMX_LLM_TLS_KEY_FILE", key_file)]);
+    assert!(loaded(&whole).config.server.tls.is_some());
+}
+
+// Spec: config C-58.
+#[test]
+fn a_listener_without_what_it_needs_is_refused() {
+    let directory = directory();
+    let file = directory.path().join("config.toml");
+    let check = |toml: &str, setting: &str, message: &str| {
+        let found = problems(&config(directory.path(), &format!("[llm.tls]\n{toml}")));
+        assert_eq!(found, [format!("llm.tls.{setting} ({}): {message}", file.display())], "{toml}");
+    };
+    let needs =
+        |missing: &str| format!("a TLS listener needs `cert_file` and `key_file`; `{missing}` is not set");
+    check("enabled = true", "enabled", &needs("cert_file"));
+    check("cert_file = 'root.pem'", "cert_file", &needs("key_file"));
+    check("key_file = 'root.key'", "key_file", &needs("cert_file"));
+    check("enabled = 1", "enabled", "expected `true` or `false`, found the number 1");
+    check("certfile = 'root.pem'", "certfile", "there is no such setting; did you mean `cert_file`?");
+    let holds = |name: &str, noun: &str| {
+        format!("the file `{}` holds no {noun} in PEM form", directory.path().join(name).display())
+    };
+    let swapped = config(directory.path(), "[llm.tls]\ncert_file = 'root.key'\nkey_file = 'root.pem'\n");
+    let found = problems(&swapped);
+    assert!(found[0].contains(&holds("root.key", "certificate")), "{found:?}");
+    assert!(found[1].contains(&holds("root.pem", "private key")), "{found:?}");
+}
+
+// Spec: config C-58.
+#[test]
+fn the_report_shows_the_listener_and_what_its_certificate_lacks() {
+    let directory = directory();
+    let toml = format!("{QUIET}[llm.tls]\ncert_file = 'root.pem'\nkey_file = 'root.key'\n");
+    let sources = config(directory.path(), &toml);
+    let cert = directory.path().join("root.pem").display().to_string();
+    let check = |certified: Result<(), String>, verdict: &str, line: &str| {
+        let report = Report::with_certificate(&sources, &|_, _| Ok(()), &|_| certified.clone());
+        assert_eq!(report.is_ok(), certified.is_ok());
+        let report = report.to_string();
+        assert!(report.starts_with(verdict), "{report}");
+        assert!(report.contains("address:  https://127.0.0.1:8848\n"), "{report}");
+        assert!(report.contains(&format!("tls:      certificate from {cert}{line}\n")), "{report}");
+    };
+    check(Ok(()), "the configuration is usable", "");
+    let why = "the key is another's";
+    check(Err(why.to_owned()), "the certificate cannot be used", &format!(" cannot be used: {why}"));
+}
+
+// Spec: config C-58.
+#[cfg(unix)]
+#[test]
+fn a_listeners_key_that_others_can_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = directory();
+    let key = directory.path().join("root.key");
+    let toml = format!("{QUIET}[llm.tls]\ncert_file = 'root.pem'\nkey_file = 'root.key'\n");
+    for (mode, count) in [(0o600, 0), (0o644, 1)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = loaded(&config(directory.path(), &toml)).warnings;
+        let about_key = warnings.iter().filter(|warning| warning.to_string().contains("root.key"));
+        assert_eq!(about_key.count(), count, "{mode:o}: {warnings:?}");
+    }
+}
+
+// Spec: config C-59, C-60.
+#[test]
+fn one_address_may_have_half_of_the_connections_unless_it_is_said() {
+    for (toml, most, streams) in [
+        ("", Some(5000), 128),
+        ("max_connections = 1", Some(1), 128),
+        ("max_connections = 300", Some(150), 128),
+        ("max_connections_per_ip = 7\nmax_streams_per_connection = 9", Some(7), 9),
+        ("max_connections_per_ip = 0", None, 128),
+    ] {
+        let sources = Sources::empty().with_text("a.toml", &format!("[llm.limits]\n{toml}\n"));
+        let limits = loaded(&sources).config.server.limits;
+        assert_eq!(limits.max_connections_per_ip, most, "{toml}");
+        assert_eq!(limits.max_streams_per_connection, streams, "{toml}");
     }
 }

@@ -212,7 +212,6 @@ fn what_a_later_version_brings_is_never_accepted_and_ignored() {
         "circuit_breaker",
         "health_check",
         "load_balancing",
-        "tls",
         "cors",
         "monitoring",
     ] {

@@ -66,7 +66,7 @@ async fn between_requests_the_idle_limit_counts() {
     let busy = activity.busy();
     assert!(is_content(&mut watch).await, "while a request is being answered nothing is overdue");
     drop(busy);
-    assert_eq!(ended(&mut watch).await, (Ended::Silent, 75));
+    assert_eq!(ended(&mut watch).await, (Ended::Idle, 75));
 }
 
 // Spec: security S-9.
@@ -117,7 +117,7 @@ async fn a_client_that_reads_slowly_is_not_idle_before_the_last_byte() {
     let outcome = tokio::select! { biased; _ = write => None, outcome = ended(&mut watch) => Some(outcome) };
     assert_eq!(outcome, None);
     // From then on it idles like any other.
-    assert_eq!(ended(&mut watch).await, (Ended::Silent, 75));
+    assert_eq!(ended(&mut watch).await, (Ended::Idle, 75));
 }
 
 // Spec: api A-31.

@@ -17,14 +17,15 @@ use crate::support::{Rig, get, post};
 use crate::websocket;
 
 /// A server with a route of its own beside the gateway's.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) gateway: Gateway,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<Drained>>,
 }
 
 impl Server {
-    async fn start(config: &str) -> Self {
+    pub(crate) async fn start(config: &str) -> Self {
         let config = load(&Sources::empty().with_text("test", config)).unwrap().config;
         let gateway = Gateway::builder(config).build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -43,21 +44,21 @@ impl Server {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(serve_with(listener, gateway, handler, shutdown));
-        Self { address, stop, task }
+        let task = tokio::spawn(serve_with(listener, gateway.clone(), handler, shutdown));
+        Self { address, gateway, stop, task }
     }
 
     async fn connect(&self) -> RawClient<TcpStream> {
         RawClient::new(TcpStream::connect(self.address).await.unwrap())
     }
 
-    async fn stop(self) -> Drained {
+    pub(crate) async fn stop(self) -> Drained {
         drop(self.stop);
         self.task.await.unwrap().unwrap()
     }
 }
 
-fn config(upstream: SocketAddr) -> String {
+pub(crate) fn config(upstream: SocketAddr) -> String {
     format!("[llm.provider.openai]\napi_base = \"http://{upstream}/v1\"\napi_key = \"k\"\n")
 }
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gate_config::{Sources, load};
-use gate_server::{Gateway, RecordSink, RequestRecord, serve_stream};
+use gate_server::{Gateway, RecordSink, RequestRecord, serve_http2_stream, serve_stream};
 use gate_testkit::mock::{MockUpstream, Reply};
-use gate_testkit::raw::{RawClient, RawResponse, RawScript, Transcript};
+use gate_testkit::raw::{RawClient, RawHttp2, RawResponse, RawScript, Transcript};
 use gate_upstream::{Dialer, MemoryDialer, MemoryListener};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -137,6 +137,15 @@ impl Rig {
         let gateway = self.gateway.clone();
         self.tasks.spawn(async move { serve_stream(server, &gateway).await });
         RawClient::new(client)
+    }
+
+    /// Opens a client connection of HTTP/2. Its buffers hold whatever a test sends; what stops an answer
+    /// there is the room that the client makes.
+    pub(crate) fn connect_http2(&mut self) -> RawHttp2<DuplexStream> {
+        let (client, server) = tokio::io::duplex(1 << 26);
+        let gateway = self.gateway.clone();
+        self.tasks.spawn(async move { serve_http2_stream(server, &gateway).await });
+        RawHttp2::new(client)
     }
 
     /// Sends one request on a connection of its own and reads the answer.

@@ -1,0 +1,105 @@
+//! One connection of HTTP/1.1.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use http::header::CONNECTION;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::body::GateBody;
+use crate::client_io::{Activity, ClientClocks, watched};
+
+/// The number of headers that hyper reads without giving memory for each head anew.
+const CHEAP_HEADERS: usize = 100;
+
+/// Serves one connection, and returns its stream if an answer on it was broken off for a client
+/// that cannot see that from the framing.
+pub(super) async fn serve<T, H, F>(
+    stream: T,
+    clocks: ClientClocks,
+    handler: H,
+    mut closing: watch::Receiver<()>,
+) -> Option<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<GateBody>>,
+{
+    let activity = Activity::default();
+    let is_old = Arc::new(AtomicBool::new(false));
+    // The session that the last answer begins.
+    let tunnel = Mutex::new(None);
+    let keep = &tunnel;
+    let (io, mut client) = watched(stream, clocks, activity.clone());
+    let noted = Arc::clone(&is_old);
+    let service = service_fn(move |request: Request<Incoming>| {
+        noted.store(request.version() < Version::HTTP_11, Ordering::Relaxed);
+        let busy = activity.busy();
+        let activity = activity.clone();
+        let answer = handler(request);
+        async move {
+            let mut response = answer.await;
+            if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
+                activity.leave_unread();
+            }
+            response.body_mut().hold(busy);
+            if let Some(tunnel) = response.body_mut().take_tunnel() {
+                *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    // hyper answers 431 beyond these.
+    builder.max_header_size(clocks.max_head_bytes).max_buf_size(2 * clocks.max_head_bytes);
+    if clocks.max_headers != CHEAP_HEADERS {
+        builder.max_headers(clocks.max_headers);
+    }
+    let connection = builder
+        .timer(TokioTimer::new())
+        // Our own clocks cover the head; this one would also end idle connections.
+        .header_read_timeout(None)
+        // Responses are small frames: one copied write beats a vector of three slices a frame.
+        .writev(false)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = Box::pin(connection);
+    // An error means that the server is gone; then this future is about to be dropped. The receiver
+    // itself stays: the server waits until the last one is gone.
+    let mut told = pin!(closing.changed());
+    let mut is_closing = false;
+    let outcome = poll_fn(|cx| {
+        if !is_closing && told.as_mut().poll(cx).is_ready() {
+            is_closing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending => client.poll(cx).map(Err),
+        }
+    })
+    .await;
+    drop(connection);
+    let tunnel = tunnel.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match (outcome, tunnel) {
+        // It runs here, so that it counts as this connection until it ends.
+        (Ok(Ok(())), Some(tunnel)) => Box::pin(tunnel.run()).await,
+        (Ok(Ok(())), None) => {}
+        (Ok(Err(error)), _) => {
+            log::debug!("connection ended: {error}");
+            return client.into_inner().filter(|_| error.is_user() && is_old.load(Ordering::Relaxed));
+        }
+        (Err(ended), _) => log::debug!("connection ended: {ended:?}"),
+    }
+    None
+}
