@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its user")]
 
+mod bench;
 mod check_spec;
 mod validate_config;
 
@@ -27,11 +28,22 @@ enum Command {
     },
     /// Checks that every numbered behaviour in spec/ is cited by a test, and every citation exists.
     CheckSpec,
+    /// Measures the release binary beside nginx and haproxy: `cargo xtask bench --help`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// `--quick`, `--scenario NAME`, `--against nginx,haproxy`, `--json FILE`, `--soak`, and more.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Prints the instructions of a request and of a streamed event, counted by valgrind.
+    Callgrind,
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::ValidateConfig { file } => validate_config::run(file),
         Command::CheckSpec => check_spec::run(),
+        Command::Bench { arguments } => bench::run("run", &arguments),
+        Command::Callgrind => bench::run("callgrind", &[]),
     }
 }
