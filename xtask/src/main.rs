@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its user")]
 
 mod check_spec;
+mod fuzz;
 mod validate_config;
 
 use std::path::PathBuf;
@@ -27,11 +28,21 @@ enum Command {
     },
     /// Checks that every numbered behaviour in spec/ is cited by a test, and every citation exists.
     CheckSpec,
+    /// Runs the fuzz targets in turn; it needs a nightly toolchain and cargo-fuzz.
+    Fuzz {
+        /// How long each target runs.
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+        /// The only target to run.
+        #[arg(long, value_name = "T")]
+        target: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::ValidateConfig { file } => validate_config::run(file),
         Command::CheckSpec => check_spec::run(),
+        Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
     }
 }
