@@ -4,6 +4,7 @@
 
 mod bench;
 mod check_spec;
+mod fuzz;
 mod validate_config;
 
 use std::path::PathBuf;
@@ -37,6 +38,15 @@ enum Command {
     },
     /// Prints the instructions of a request and of a streamed event, counted by valgrind.
     Callgrind,
+    /// Runs the fuzz targets in turn; it needs a nightly toolchain and cargo-fuzz.
+    Fuzz {
+        /// How long each target runs.
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+        /// The only target to run.
+        #[arg(long, value_name = "T")]
+        target: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -45,5 +55,6 @@ fn main() -> ExitCode {
         Command::CheckSpec => check_spec::run(),
         Command::Bench { arguments } => bench::run("run", &arguments),
         Command::Callgrind => bench::run("callgrind", &[]),
+        Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
     }
 }

@@ -7,6 +7,9 @@ mod document;
 mod environment;
 mod explain;
 mod file_access;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod layers;
 mod load;

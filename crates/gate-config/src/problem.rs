@@ -62,8 +62,11 @@ impl std::error::Error for Problems {}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<_> =
-            self.problems.iter().map(|p| (subject(p.key.as_deref(), Some(&p.source)), &p.message)).collect();
+        let rows: Vec<_> = self
+            .problems
+            .iter()
+            .map(|p| (subject(p.key.as_deref(), Some(&p.source)), printable(&p.message)))
+            .collect();
         let width = rows.iter().map(|(subject, _)| subject.chars().count()).max().unwrap_or(0);
         for (at, (subject, message)) in rows.iter().enumerate() {
             let line_end = if at == 0 { "" } else { "\n" };
@@ -78,15 +81,15 @@ impl fmt::Display for Problems {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", subject(self.key.as_deref(), Some(&self.source)), self.message)
+        write!(f, "{} {}", subject(self.key.as_deref(), Some(&self.source)), printable(&self.message))
     }
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match subject(self.key.as_deref(), self.source.as_ref()) {
-            subject if subject.is_empty() => f.write_str(&self.message),
-            subject => write!(f, "{subject} {}", self.message),
+            subject if subject.is_empty() => f.write_str(&printable(&self.message)),
+            subject => write!(f, "{subject} {}", printable(&self.message)),
         }
     }
 }
@@ -101,10 +104,11 @@ fn subject(key: Option<&str>, source: Option<&Source>) -> String {
     }
 }
 
-/// Escapes control characters: a quoted key can hold any, and each line must stay one line.
-fn printable(key: &str) -> String {
-    let mut line = String::with_capacity(key.len());
-    for c in key.chars() {
+/// Escapes control characters: a quoted key can hold any, messages quote it, and each line must stay
+/// one line.
+fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
         if c.is_control() {
             line.extend(c.escape_default());
         } else {

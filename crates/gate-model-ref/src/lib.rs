@@ -29,6 +29,9 @@
 //! ```
 
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kind;
 mod model_ref;
 

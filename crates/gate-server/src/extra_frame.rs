@@ -211,5 +211,7 @@ fn data_of(event: &[u8]) -> Option<Cow<'_, str>> {
     })
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 #[cfg(test)]
 mod tests;

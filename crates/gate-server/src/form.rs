@@ -9,6 +9,8 @@ use memchr::memmem;
 use crate::error::{ApiError, ErrorCode};
 
 mod part;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 
 pub(crate) use part::Boundary;
 use part::Part;

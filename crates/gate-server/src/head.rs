@@ -397,5 +397,7 @@ impl Visitor<'_> for KeySeed {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,9 @@ mod extra_frame;
 mod failure;
 mod form;
 mod forward;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod head;
 mod headers;

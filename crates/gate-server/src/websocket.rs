@@ -41,6 +41,8 @@ mod tunnel;
 mod turn;
 mod usage;
 
+#[cfg(any(test, fuzzing))]
+pub use message::property::frames;
 use query::ModelQuery;
 use session::Session;
 pub(crate) use tunnel::Switch;

@@ -28,6 +28,9 @@
 mod counts;
 mod dialect;
 mod estimate;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod glance;
 mod json;
 mod meter;

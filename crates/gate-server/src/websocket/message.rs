@@ -223,6 +223,9 @@ fn late() -> Unread {
     Unread::Refused(Box::new(Refusal::from(ApiError::new(ErrorCode::RequestTimeout, message))))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod property;
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
