@@ -9,6 +9,7 @@ mod forwarding;
 mod identity;
 mod own_endpoints;
 mod paths;
+mod realtime;
 mod refusing;
 mod secrets;
 mod serving;
