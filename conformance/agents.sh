@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One prompt each to headless Claude Code and Codex, at the gateway in GATE. AGENTS is the folder of
+# One prompt each to headless Claude Code and Codex, and to Codex over WebSocket, at the gateway in GATE. AGENTS is the folder of
 # their node_modules. Run it where nothing but loopback is reachable: it uses a home of its own, but
 # agents like to phone home.
 set -u
@@ -18,6 +18,10 @@ base_url = "$gate/v1"
 env_key = "GATE_KEY"
 wire_api = "responses"
 TOML
+# Codex's own provider tries WebSocket first.
+mkdir "$home/own"
+printf 'model = "gpt-demo"\nopenai_base_url = "%s/v1"\n' "$gate" >"$home/own/config.toml"
+printf '{"OPENAI_API_KEY":"any"}' >"$home/own/auth.json"
 expected="Hello from emx-gate's demo provider."
 failures=0
 
@@ -38,5 +42,7 @@ agent() {
 claude="$modules/@anthropic-ai/claude-code-linux-x64/claude"
 codex="$(find "$modules/@openai" -type f -path '*/bin/codex' | head -1)"
 agent "Claude Code $("$claude" --version 2>/dev/null | cut -d' ' -f1)" "$claude" -p "say hi" --model claude-demo
-agent "Codex $("$codex" --version 2>/dev/null | cut -d' ' -f2)" "$codex" exec --skip-git-repo-check "say hi"
+version="$("$codex" --version 2>/dev/null | cut -d' ' -f2)"
+agent "Codex $version" "$codex" exec --skip-git-repo-check "say hi"
+agent "Codex $version over WebSocket" env CODEX_HOME="$home/own" "$codex" exec --skip-git-repo-check "say hi"
 [ "$failures" = 0 ]

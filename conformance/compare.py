@@ -5,6 +5,7 @@ of the tokens must be what the provider reported."""
 import json
 
 from record import exchanges
+from sessions import is_session, key_of, sessions_differ, usage_of_session
 
 # Belongs to one connection, or is made anew at each (RFC 9110 section 7.6.1).
 OF_ONE_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "date", "set-cookie"}
@@ -14,21 +15,29 @@ def compare(before, behind, log):
     """Yields findings, (holds, text), of a recorder before the gateway and those behind it."""
     near = [pair for connection in before.connections for pair in exchanges(connection)]
     far = [pair for side in behind for connection in side.connections for pair in exchanges(connection)]
-    answered = {vendor_id(answer): (request, answer) for request, answer in near if answer is not None}
-    problems, equal, replaced = [], 0, 0
+    answered = {exchange_id(*pair): pair for pair in near if pair[1] is not None}
+    problems, equal, replaced, sessions = [], 0, 0, 0
     usages = []
     for request, answer in far:
         name = request.start
         if answer is None:
             continue
-        found = answered.get(vendor_id(answer))
+        found = answered.get(exchange_id(request, answer))
         if found is None:
-            problems.append(f"{name}: its answer {vendor_id(answer)} reached no client")
+            problems.append(f"{name}: its answer {exchange_id(request, answer)} reached no client")
             continue
         near_request, near_answer = found
-        problem = differs(near_request, request) or answers_differ(near_answer, answer)
+        if is_session(answer):
+            problem = sessions_differ(found, (request, answer), bodies_differ)
+        else:
+            problem = bodies_differ(near_request.body, request.body) or answers_differ(near_answer, answer)
         if problem:
             problems.append(f"{name}: {problem}")
+            continue
+        if is_session(answer):
+            sessions += 1
+            if usage := usage_of_session(answer):
+                usages.append((near_answer.header("x-gateway-request-id"), name, usage))
             continue
         equal += 1
         replaced += near_request.body != request.body
@@ -36,6 +45,8 @@ def compare(before, behind, log):
             usages.append((vendor_id(answer), name, usage))
     yield from ((False, f"bytes: {problem}") for problem in problems)
     yield equal > 0, f"bytes: {equal} exchanges are the same at both ends, the model was replaced in {replaced}"
+    if sessions:
+        yield True, f"bytes: {sessions} sessions over WebSocket are the same at both ends"
     yield from compare_usage(usages, log)
 
 
@@ -43,18 +54,23 @@ def vendor_id(answer):
     return answer.header("request-id") or answer.header("x-request-id")
 
 
-def differs(near, far):
+def exchange_id(request, answer):
+    """Tells what belongs together before and behind the gateway."""
+    return key_of(request) if is_session(answer) else vendor_id(answer)
+
+
+def bodies_differ(near, far):
     """Says how a request changed other than by its model; nothing if it did not."""
-    if near.body == far.body:
+    if near == far:
         return None
     try:
-        start, end = model_span(near.body.decode())
+        start, end = model_span(near.decode())
     except ValueError as error:
         return f"a body that names no model changed ({error})"
-    head, tail = near.body.decode()[:start].encode(), near.body.decode()[end:].encode()
-    if not far.body.startswith(head) or not far.body.endswith(tail):
+    head, tail = near.decode()[:start].encode(), near.decode()[end:].encode()
+    if not far.startswith(head) or not far.endswith(tail):
         return "more of the body changed than its model"
-    middle = far.body[len(head):len(far.body) - len(tail)]
+    middle = far[len(head):len(far) - len(tail)]
     try:
         is_text = isinstance(json.loads(middle), str)
     except ValueError:
@@ -130,8 +146,10 @@ def compare_usage(usages, log):
             entry = json.loads(line)
         except ValueError:
             continue
-        if "upstream_request_id" in entry:
-            lines[entry["upstream_request_id"]] = entry
+        # Sessions are found by the gateway's own id: not each is told the vendor's.
+        for name in ("upstream_request_id", "request_id"):
+            if name in entry:
+                lines[entry[name]] = entry
     wrong = 0
     for request_id, name, (into, out) in usages:
         entry = lines.get(request_id, {})

@@ -59,8 +59,10 @@ step 'two models' 'duplicate_key' "$gate/v1/chat/completions" -H "$json" -d "${c
 step 'GET of a POST route' '^HTTP/1.1 405' "$gate/v1/messages"
 step 'a path without /v1' 'must end in ./v1' "$gate/chat/completions" -H "$json" -d "$chat"
 step 'a foreign Host' '^HTTP/1.1 421' "$gate/v1/models" -H 'host: rebound.example'
-step 'no WebSocket without waiting' '^HTTP/1.1 (426|101)' --max-time 2 "$gate/v1/responses" -H 'connection: Upgrade' \
-  -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: ZW14LWdhdGUgZG9jdG9yIQ=='
+websocket=(--max-time 1 -H 'connection: Upgrade' -H 'upgrade: websocket' -H 'sec-websocket-version: 13'
+  -H 'sec-websocket-key: ZW14LWdhdGUgZG9jdG9yIQ==')
+step 'WebSocket at once' '^HTTP/1.1 101' "${websocket[@]}" "$gate/v1/responses"
+step 'no WebSocket, at once' '^HTTP/1.1 426' "${websocket[@]}" "$gate/openai/files/v1/responses"
 
 [ "$failures" = 0 ] && echo "all steps hold" || echo "$failures steps do not hold"
 [ "$failures" = 0 ]

@@ -9,20 +9,43 @@ Prints one line a step, goes on after one that fails, and then exits with 1.
 
 import asyncio
 import base64
+import json
 import os
 import sys
 import time
+from typing import Literal, Optional
 
 import anthropic
 import openai
+import pydantic
 
 HELLO = [{"role": "user", "content": "Hello"}]
+# The demo calls a tool that it is told to.
+CALL = [{"role": "user", "content": "Please call weather."}]
 BASE = (sys.argv[1] if len(sys.argv) > 1 else os.environ.get("GATE", "http://127.0.0.1:8848")).rstrip("/")
 # As large as a photograph: some MB once it is base64.
 IMAGE = base64.b64encode(bytes(range(256)) * 20_000).decode()
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": {
     **PARAMETERS, "additionalProperties": False}}}
+
+
+
+class Stop(pydantic.BaseModel):
+    city: str
+    days: int
+    mood: Literal["calm", "busy"]
+
+
+class Trip(pydantic.BaseModel):
+    """A schema with all that is common: nesting, lists, choices, and what may be absent."""
+
+    title: str
+    price: float
+    is_booked: bool
+    stops: list[Stop]
+    note: Optional[str]
+
 
 chat = openai.OpenAI(base_url=f"{BASE}/v1", api_key="any", max_retries=0)
 claude = anthropic.Anthropic(base_url=BASE, api_key="any", max_retries=0)
@@ -42,6 +65,12 @@ def fails(name, call, kind, part, holds=lambda error: True):
         step(name, f"{type(error).__name__}: {error}", part in str(error) and holds(error))
     else:
         step(name, value, False)
+
+
+def fits(text):
+    """Whether JSON is what PARAMETERS asks for."""
+    value = json.loads(text) if isinstance(text, str) else text
+    return set(value) == {"city"} and isinstance(value["city"], str)
 
 
 def tries(error):
@@ -76,12 +105,82 @@ def openai_basics():
     step("openai one model", model.id, model.id == "openai.demo.gpt-demo")
 
 
-def openai_bodies():
+def openai_tools():
     tools = [{"type": "function", "function": {"name": "weather", "parameters": PARAMETERS}}]
-    answer = chat.chat.completions.create(model="gpt-demo", messages=HELLO, tools=tools, tool_choice="auto")
-    step("openai tools", answer.choices[0].finish_reason, answer.choices[0].finish_reason == "stop")
+    create = lambda **options: chat.chat.completions.create(model="gpt-demo", tools=tools, **options)
+    answer = create(messages=HELLO, tool_choice="auto")
+    step("openai tools, none wanted", answer.choices[0].finish_reason, answer.choices[0].finish_reason == "stop")
+    message = create(messages=CALL).choices[0].message
+    call = message.tool_calls[0]
+    step("openai tool call", call.function, call.function.name == "weather" and fits(call.function.arguments))
+    result = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+    text = create(messages=[*CALL, message, result]).choices[0].message.content
+    step("openai tool result", text, text.endswith("The tool said: sunny"))
+    deltas = [chunk.choices[0].delta for chunk in create(messages=HELLO, tool_choice="required", stream=True)]
+    calls = [delta.tool_calls[0].function for delta in deltas if delta.tool_calls]
+    arguments = "".join(call.arguments or "" for call in calls)
+    step("openai tool call, streamed", arguments, calls[0].name == "weather" and fits(arguments))
+
+    tools = [{"type": "function", "name": "weather", "parameters": PARAMETERS, "strict": True}]
+    create = lambda **options: chat.responses.create(model="gpt-demo", tools=tools, **options)
+    call = create(input=CALL).output[0]
+    step("openai response, tool call", call.arguments, call.name == "weather" and fits(call.arguments))
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    text = create(input=[*CALL, call, result]).output_text
+    step("openai response, tool result", text, text.endswith("The tool said: sunny"))
+    events = list(create(input=CALL, stream=True))
+    arguments = "".join(event.delta for event in events if event.type == "response.function_call_arguments.delta")
+    step("openai response, tool call, streamed", arguments,
+         fits(arguments) and events[-1].response.output[0].arguments == arguments)
+
+
+def openai_structured_output():
     answer = chat.chat.completions.create(model="gpt-demo", messages=HELLO, response_format=SCHEMA)
-    step("openai structured output", answer.object, answer.object == "chat.completion")
+    step("openai structured output", answer.choices[0].message.content, fits(answer.choices[0].message.content))
+    parsed = chat.chat.completions.parse(model="gpt-demo", messages=HELLO, response_format=Trip).choices[0].message.parsed
+    step("openai structured output, parsed", parsed, isinstance(parsed, Trip) and len(parsed.stops) > 0)
+    parsed = chat.responses.parse(model="gpt-demo", input="Hello", text_format=Trip).output_parsed
+    step("openai response, parsed", parsed, isinstance(parsed, Trip))
+    with chat.responses.stream(model="gpt-demo", input="Hello", text_format=Trip) as stream:
+        parsed = stream.get_final_response().output_parsed
+    step("openai response, parsed from a stream", parsed, isinstance(parsed, Trip))
+
+
+def openai_sessions():
+    """Over WebSocket: two turns of a realtime session, and two answers of `/v1/responses`."""
+    with chat.realtime.connect(model="openai.demo.gpt-demo") as session:
+        step("openai realtime, created", (created := session.recv()).type, created.session.model == "gpt-demo")
+        session.session.update(session={"type": "realtime", "output_modalities": ["text"], "tools": [
+            {"type": "function", "name": "weather", "parameters": PARAMETERS}]})
+        say(session, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "call weather"}]})
+        done = answer_of(session, "response.done")
+        call = done.response.output[0]
+        step("openai realtime, tool call", call.arguments, call.name == "weather" and fits(call.arguments))
+        say(session, {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"})
+        again = answer_of(session, "response.done")
+        text = again.response.output[0].content[0].text
+        step("openai realtime, tool result", text, text.endswith("The tool said: sunny"))
+        usage = again.response.usage
+        step("openai realtime, usage", usage.total_tokens,
+             usage.output_tokens > 0 and usage.input_token_details.cached_tokens == done.response.usage.input_tokens)
+    with chat.responses.connect() as session:
+        for at in range(2):
+            session.response.create(model="openai.demo.gpt-demo", input=f"Hello {at}")
+            text = answer_of(session, "response.completed").response.output_text
+            step("openai response over WebSocket", text, text.endswith(f"Hello {at}"))
+
+
+def say(session, item):
+    session.conversation.item.create(item=item)
+    session.response.create()
+
+
+def answer_of(session, last):
+    """Reads events up to the one that ends an answer."""
+    return next(event for event in session if event.type == last)
+
+
+def openai_bodies():
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}}
     content = [{"type": "text", "text": "What is this?"}, image]
     answer = chat.chat.completions.create(model="gpt-demo", messages=[{"role": "user", "content": content}])
@@ -135,10 +234,26 @@ def anthropic_basics():
     step("anthropic models, page by page", len(models), len(models) == 3)
 
 
-def anthropic_bodies():
+def anthropic_tools():
     tools = [{"name": "weather", "input_schema": PARAMETERS}]
-    message = claude.messages.create(model="claude-demo", max_tokens=64, messages=HELLO, tools=tools)
-    step("anthropic tools", message.stop_reason, message.stop_reason == "end_turn")
+    options = {"model": "claude-demo", "max_tokens": 64, "tools": tools}
+    message = claude.messages.create(messages=HELLO, **options)
+    step("anthropic tools, none wanted", message.stop_reason, message.stop_reason == "end_turn")
+    message = claude.messages.create(messages=CALL, **options)
+    call = message.content[0]
+    step("anthropic tool call", call.input, (call.name, message.stop_reason) == ("weather", "tool_use") and fits(call.input))
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}
+    turns = [*CALL, {"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
+    text = claude.messages.create(messages=turns, **options).content[0].text
+    step("anthropic tool result", text, text.endswith("The tool said: sunny"))
+    with claude.messages.stream(messages=HELLO, tool_choice={"type": "tool", "name": "weather"}, **options) as stream:
+        call = stream.get_final_message().content[0]
+    step("anthropic tool call, streamed", call.input, call.name == "weather" and fits(call.input))
+    parsed = claude.messages.parse(model="claude-demo", max_tokens=64, messages=HELLO, output_format=Trip).parsed_output
+    step("anthropic structured output, parsed", parsed, isinstance(parsed, Trip))
+
+
+def anthropic_bodies():
     source = {"type": "base64", "media_type": "image/png", "data": IMAGE}
     content = [{"type": "image", "source": source}, {"type": "text", "text": "What is this?"}]
     message = claude.messages.create(
@@ -221,11 +336,15 @@ async def with_async_clients():
 
 print(f"openai {openai.__version__}, anthropic {anthropic.__version__}, {BASE}")
 openai_basics()
+openai_tools()
+openai_structured_output()
+openai_sessions()
 openai_bodies()
 openai_errors()
 if any(provider["id"] == "openai.files" for provider in chat.get("/providers", cast_to=object)["data"]):
     openai_files()
 anthropic_basics()
+anthropic_tools()
 anthropic_bodies()
 anthropic_errors()
 asyncio.run(with_async_clients())

@@ -27,6 +27,8 @@ class Message:
     headers: list
     body: bytes
     is_whole: bool
+    # What follows on a connection that left HTTP here.
+    rest: bytes = b""
 
     def header(self, name):
         return next((value for key, value in self.headers if key == name), None)
@@ -91,11 +93,19 @@ def exchanges(connection):
         request, sent = _message(sent, None)
         if request is None:
             break
-        answer, answered = _message(answered, request.start.split(" ", 1)[0])
-        while answer is not None and answer.start.split(" ")[1].startswith("1"):
-            answer, answered = _message(answered, request.start.split(" ", 1)[0])
+        method = request.start.split(" ", 1)[0]
+        answer, answered = _message(answered, method)
+        while answer is not None and _status(answer).startswith("1") and _status(answer) != "101":
+            answer, answered = _message(answered, method)
         pairs.append((request, answer))
+        if answer is not None and _status(answer) == "101":
+            request.rest, answer.rest = sent, answered
+            break
     return pairs
+
+
+def _status(answer):
+    return answer.start.split(" ")[1]
 
 
 def _message(data, method):

@@ -29,6 +29,7 @@ api_base = "http://{far}/v1"
 api_key = "demo"
 models = ["gpt-demo", "text-embedding-demo"]
 open = true
+websocket = true
 
 [llm.provider.openai.files]
 api_base = "http://{files}/v1"

@@ -7,9 +7,14 @@
 
 import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
+import { OpenAIRealtimeWebSocket } from "openai/realtime/websocket";
+import { ResponsesWS } from "openai/resources/responses/ws";
+import WebSocket from "ws";
 
 const base = (process.env.GATE ?? "http://127.0.0.1:8848").replace(/\/+$/, "");
 const hello = [{ role: "user", content: "Hello" }];
+// The demo calls a tool that it is told to.
+const call = [{ role: "user", content: "Please call weather." }];
 const image = Buffer.alloc(5_000_000, "emx-gate").toString("base64");
 const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
 const chat = new OpenAI({ baseURL: `${base}/v1`, apiKey: "any", maxRetries: 0 });
@@ -34,6 +39,12 @@ async function all(stream) {
   const events = [];
   for await (const event of stream) events.push(event);
   return events;
+}
+
+// Whether JSON is what `parameters` asks for.
+function fits(text) {
+  const value = typeof text === "string" ? JSON.parse(text) : text;
+  return Object.keys(value).join() === "city" && typeof value.city === "string";
 }
 
 // How often a request was tried, and when, seen by the SDK's own fetch.
@@ -67,11 +78,27 @@ async function openai() {
   step("openai models", models, models.includes("openai.demo.gpt-demo"));
 
   const tools = [{ type: "function", function: { name: "weather", parameters } }];
-  const tooled = await create({ tools, tool_choice: "auto" });
-  step("openai tools", tooled.choices[0].finish_reason, tooled.choices[0].finish_reason === "stop");
-  const schema = { name: "answer", strict: true, schema: { ...parameters, additionalProperties: false } };
-  const shaped = await create({ response_format: { type: "json_schema", json_schema: schema } });
-  step("openai structured output", shaped.object, shaped.object === "chat.completion");
+  const unasked = await create({ tools, tool_choice: "auto" });
+  step("openai tools, none wanted", unasked.choices[0].finish_reason, unasked.choices[0].finish_reason === "stop");
+  const { message } = (await create({ tools, messages: call })).choices[0];
+  const { id: callId, function: called } = message.tool_calls[0];
+  step("openai tool call", called, called.name === "weather" && fits(called.arguments));
+  const result = { role: "tool", tool_call_id: callId, content: "sunny" };
+  const told = (await create({ tools, messages: [...call, message, result] })).choices[0].message.content;
+  step("openai tool result", told, told.endsWith("The tool said: sunny"));
+  const runner = chat.chat.completions.stream({ model: "gpt-demo", messages: hello, tools, tool_choice: "required" });
+  const streamedCall = (await runner.finalChatCompletion()).choices[0].message.tool_calls[0].function;
+  step("openai tool call, streamed", streamedCall.arguments, fits(streamedCall.arguments));
+  const item = (await chat.responses.create({ model: "gpt-demo", input: call,
+    tools: [{ type: "function", name: "weather", parameters, strict: false }] })).output[0];
+  step("openai response, tool call", item.arguments, item.name === "weather" && fits(item.arguments));
+  const schema = { ...parameters, additionalProperties: false };
+  const json_schema = { name: "answer", strict: true, schema };
+  const shaped = (await create({ response_format: { type: "json_schema", json_schema } })).choices[0].message.content;
+  step("openai structured output", shaped, fits(shaped));
+  const format = { type: "json_schema", name: "answer", strict: true, schema };
+  const formed = (await chat.responses.create({ model: "gpt-demo", input: "Hello", text: { format } })).output_text;
+  step("openai response, structured output", formed, fits(formed));
   const content = [
     { type: "text", text: "What is this?" },
     { type: "image_url", image_url: { url: `data:image/png;base64,${image}` } },
@@ -101,6 +128,60 @@ async function openai() {
   for await (const _ of stream) break;
   const after = await create();
   step("openai, after leaving a stream", after.object, after.object === "chat.completion");
+}
+
+// The events of a session, from its opening to the one that ends an answer.
+function answerOf(session, last, begin) {
+  return new Promise((done, fail) => {
+    session.on("error", fail);
+    session.on("event", (event) => {
+      begin?.(event);
+      if (event.type === last) done(event);
+    });
+  });
+}
+
+async function sessions() {
+  // As a browser does it: no headers, the key among the subprotocols. Only TLS is left out.
+  globalThis.WebSocket = class extends WebSocket {
+    constructor(url, protocols) {
+      super(String(url).replace(/^wss:/, "ws:"), protocols);
+    }
+  };
+  const realtime = new OpenAIRealtimeWebSocket({ model: "openai.demo.gpt-demo", dangerouslyAllowBrowser: true }, chat);
+  const content = [{ type: "input_text", text: "Hello" }];
+  const done = await answerOf(realtime, "response.done", (event) => {
+    if (event.type !== "session.created") return;
+    realtime.send({ type: "conversation.item.create", item: { type: "message", role: "user", content } });
+    realtime.send({ type: "response.create" });
+  });
+  const { text } = done.response.output[0].content[0];
+  step("openai realtime, as a browser", text, text.endsWith("Hello") && realtime.socket.protocol === "realtime");
+  const { usage } = done.response;
+  step("openai realtime, usage", usage.total_tokens, usage.input_tokens === 1 && usage.output_tokens > 0);
+  realtime.close();
+
+  const responses = new ResponsesWS(chat);
+  responses.send({ type: "response.create", model: "openai.demo.gpt-demo", input: "Hello" });
+  const { response } = await answerOf(responses, "response.completed");
+  const said = response.output[0].content[0].text;
+  step("openai response over WebSocket", said, said.endsWith("Hello") && response.usage.output_tokens > 0);
+  responses.close();
+
+  const headers = { authorization: "Bearer any" };
+  const plain = new WebSocket(`${base.replace(/^http/, "ws")}/v1/realtime?model=gpt-demo`, { headers });
+  const events = [];
+  plain.on("message", (data) => {
+    events.push(JSON.parse(data));
+    if (events.length === 1) {
+      plain.send(JSON.stringify({ type: "session.update", session: { audio: { input: { transcription: { model: "x" } } } } }));
+      plain.send(JSON.stringify({ type: "input_audio_buffer.append", audio: image.slice(0, 100_000) }));
+      plain.send(JSON.stringify({ type: "input_audio_buffer.commit" }));
+    }
+    if (events.at(-1).type.endsWith("transcription.completed")) plain.close(1000);
+  });
+  const code = await new Promise((closed, fail) => plain.on("close", closed).on("error", fail));
+  step("ws, a transcript and a close", events.at(-1).transcript, code === 1000 && plain.extensions === "");
 }
 
 // Against the kit's own provider of files: the demo has none.
@@ -138,8 +219,22 @@ async function anthropic() {
   step("anthropic count_tokens", count.input_tokens, count.input_tokens > 0);
   const models = (await all(claude.models.list())).map((model) => model.id);
   step("anthropic models", models, models.includes("anthropic.demo.claude-demo"));
-  const tooled = await create({ tools: [{ name: "weather", input_schema: parameters }] });
-  step("anthropic tools", tooled.stop_reason, tooled.stop_reason === "end_turn");
+  const tools = [{ name: "weather", input_schema: parameters }];
+  const unasked = await create({ tools });
+  step("anthropic tools, none wanted", unasked.stop_reason, unasked.stop_reason === "end_turn");
+  const asked = await create({ tools, messages: call });
+  const [used] = asked.content;
+  step("anthropic tool call", used.input, used.name === "weather" && asked.stop_reason === "tool_use" && fits(used.input));
+  const result = { type: "tool_result", tool_use_id: used.id, content: "sunny" };
+  const turns = [...call, { role: "assistant", content: asked.content }, { role: "user", content: [result] }];
+  const told = (await create({ tools, messages: turns })).content[0].text;
+  step("anthropic tool result", told, told.endsWith("The tool said: sunny"));
+  const forced = claude.messages.stream({ model: "claude-demo", max_tokens: 64, messages: hello, tools, tool_choice: { type: "any" } });
+  const { input } = (await forced.finalMessage()).content[0];
+  step("anthropic tool call, streamed", input, fits(input));
+  const format = { type: "json_schema", schema: { ...parameters, additionalProperties: false } };
+  const shaped = (await create({ output_config: { format } })).content[0].text;
+  step("anthropic structured output", shaped, fits(shaped));
   const source = { type: "base64", media_type: "image/png", data: image };
   const content = [{ type: "image", source }, { type: "text", text: "What is this?" }];
   const seen = await create({ messages: [{ role: "user", content }] });
@@ -161,6 +256,7 @@ async function anthropic() {
 
 console.log(`node ${process.version}, ${base}`);
 await openai();
+await sessions();
 const { data: providers } = await chat.get("/providers");
 if (providers.some((provider) => provider.id === "openai.files")) await files();
 await anthropic();

@@ -15,6 +15,8 @@ const X_PROVIDER_API_KEY: HeaderName = HeaderName::from_static("x-provider-api-k
 pub(crate) struct ClientCredentials {
     /// The header to pass on where a provider has no key of its own.
     own: Option<(HeaderName, HeaderValue)>,
+    /// The key that stands among the subprotocols of a WebSocket: the same for who can set no header.
+    offered: Option<Credential>,
     /// The key that the client wants used at the provider.
     for_provider: Option<Credential>,
 }
@@ -25,26 +27,22 @@ impl ClientCredentials {
     /// # Errors
     /// 400 if two of them differ: readers would disagree on who asks.
     pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let mut token: Option<&[u8]> = None;
-        for name in [header::AUTHORIZATION, X_API_KEY, API_KEY, X_GATEWAY_API_KEY] {
-            for value in headers.get_all(&name) {
-                let this = token_of(&name, value);
-                if token.is_some_and(|other| other != this) {
-                    return Err(ApiError::new(
-                        ErrorCode::AmbiguousCredentials,
-                        "two credentials that differ: send one of `authorization`, `x-api-key`, `api-key` and \
-                         `x-gateway-api-key`, or the same value in all of them",
-                    ));
-                }
-                token = Some(this);
-            }
-        }
+        must_agree(headers, &[])?;
         let own = [header::AUTHORIZATION, X_API_KEY].into_iter().find_map(|name| {
             let mut value = headers.get(&name)?.clone();
             value.set_sensitive(true);
             Some((name, value))
         });
-        Ok(Self { own, for_provider: provider_key(headers)? })
+        Ok(Self { own, offered: None, for_provider: provider_key(headers)? })
+    }
+
+    /// Adds the keys that the request of these headers offers as WebSocket subprotocols.
+    ///
+    /// # Errors
+    /// 400 if one of them differs from another credential, as in [`Self::parse`].
+    pub(crate) fn with_offered(self, headers: &HeaderMap, keys: &[&str]) -> Result<Self, ApiError> {
+        must_agree(headers, keys)?;
+        Ok(Self { offered: keys.first().map(|key| Credential::new(*key)), ..self })
     }
 
     /// Chooses the credential for an endpoint: the client's explicit one for the provider, the
@@ -62,9 +60,11 @@ impl ClientCredentials {
         if endpoint.has_credential() {
             return Ok(RequestCredential::Configured);
         }
-        match self.own {
-            Some((name, value)) => Ok(RequestCredential::AsSent(name, value)),
-            None => Err(ApiError::new(
+        match (self.own, self.offered) {
+            (Some((name, value)), _) => Ok(RequestCredential::AsSent(name, value)),
+            // It came as no header, so it goes up as the one that the provider reads.
+            (None, Some(key)) => Ok(RequestCredential::Key(key)),
+            (None, None) => Err(ApiError::new(
                 ErrorCode::ProviderNotConfigured,
                 format!(
                     "provider `{name}` has no key: set `api_key` in `[llm.provider.{name}]`, or send one as \
@@ -74,6 +74,23 @@ impl ClientCredentials {
             )),
         }
     }
+}
+
+/// Checks that whoever asks says it once: in the headers, and in `keys` that came by another way.
+fn must_agree(headers: &HeaderMap, keys: &[&str]) -> Result<(), ApiError> {
+    let names = [header::AUTHORIZATION, X_API_KEY, API_KEY, X_GATEWAY_API_KEY];
+    let in_headers =
+        names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| token_of(name, value)));
+    let mut tokens = in_headers.chain(keys.iter().map(|key| key.as_bytes()));
+    let Some(first) = tokens.next() else { return Ok(()) };
+    if tokens.all(|other| other == first) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorCode::AmbiguousCredentials,
+        "two credentials that differ: send one of `authorization`, `x-api-key`, `api-key` and \
+         `x-gateway-api-key`, or the same value in all of them",
+    ))
 }
 
 /// Returns the secret part of a credential header.

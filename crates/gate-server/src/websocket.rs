@@ -78,7 +78,7 @@ pub(crate) fn is_wanted(route: &Forward<'_>, parts: &Parts) -> bool {
 /// # Cancel safety
 /// Dropping the future closes the connection to the provider.
 pub(crate) async fn open(
-    opening: Opening<'_>,
+    mut opening: Opening<'_>,
     in_flight: &InFlight,
     exchange: &mut Exchange,
 ) -> Result<Answer, ApiError> {
@@ -86,6 +86,10 @@ pub(crate) async fn open(
         return Err(unsupported());
     }
     let key = handshake::check(opening.parts)?;
+    let headers = &mut opening.parts.headers;
+    opening.credentials = opening.credentials.with_offered(headers, &handshake::offered_keys(headers))?;
+    // What is compressed could be neither routed nor counted.
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     // hyper leaves it there; a server that can hand no connection over leaves none.
     let client = opening.parts.extensions.remove::<OnUpgrade>().ok_or_else(unsupported)?;
     if opening.route.tail == RESPONSES {
@@ -124,8 +128,6 @@ fn unsupported() -> ApiError {
 /// Agrees to a session whose first message will say where it goes.
 fn agree(opening: Opening<'_>, client: OnUpgrade, key: &HeaderValue) -> Answer {
     let mut client_headers = std::mem::take(&mut opening.parts.headers);
-    // A message that is compressed could not be routed.
-    client_headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     let protocol = handshake::choose_protocol(&mut client_headers);
     headers::to_upstream(&mut client_headers);
     opening.hops.write(&mut client_headers);
@@ -191,6 +193,9 @@ async fn ask(
     let outcome = outcome?;
     exchange.record.ttfb = Some(exchange.elapsed());
     let mut answer = match outcome {
+        Upgrade::Switched { headers: agreed, .. } if agreed.contains_key(SEC_WEBSOCKET_EXTENSIONS) => {
+            return Err(handshake::invalid_answer(endpoint.name()));
+        }
         Upgrade::Switched { headers: mut agreed, io, timings } => {
             headers::to_client(&mut agreed, false);
             let switch = Switch::joined(client, io, snapshot.server.timeouts.write);

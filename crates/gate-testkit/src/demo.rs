@@ -6,6 +6,10 @@
 //! message, cut to [`ECHO_CHARS`]. One token is one word, that is, a run of characters without white
 //! space; `max_tokens` and its siblings cut the answer by that count.
 //!
+//! Where the client offers a tool, and `tool_choice` forces one or the message says `call NAME`, the answer
+//! is a call of it, with arguments made from its schema; what the tool then says is repeated like the user's
+//! words. Where JSON of a schema is asked for, the answer is such JSON, always the same.
+//!
 //! Some model names ask for a fault, in the dialect of the route:
 //!
 //! | model                                  | what happens                                  |
@@ -15,6 +19,9 @@
 //! | `error-529`                            | 529, overloaded                               |
 //! | `slow`                                 | the answer starts after [`Pace::slow`]        |
 //! | `cut`                                  | the body breaks off, a stream between events  |
+//!
+//! `/v1/realtime` and `/v1/responses` are there as WebSocket sessions too, in text. The models of faults do
+//! there what they do in a stream.
 //!
 //! ```no_run
 //! # async fn run() -> std::io::Result<()> {
@@ -35,17 +42,22 @@ mod ask;
 mod embeddings;
 mod events;
 mod openai;
+mod realtime;
 mod refusal;
 mod responses;
+mod schema;
+mod session;
 mod text;
+mod websocket;
+mod wish;
 
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,11 +67,14 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use self::ask::{Ask, Operation};
+use self::events::Events;
 use self::refusal::{Dialect, Fault, Refusal};
+use self::session::Session;
+use self::websocket::Socket;
 use crate::PATIENCE;
 use crate::body::{ScriptBody, Step};
 
@@ -85,6 +100,7 @@ api_base = "http://{addr}/v1"
 api_key = "demo"
 models = ["{CHAT_MODEL}", "{EMBEDDING_MODEL}"]
 open = true
+websocket = true
 
 [llm.provider.anthropic.demo]
 api_base = "http://{addr}"
@@ -139,31 +155,50 @@ impl Demo {
 
     /// Serves one connection until either side closes it.
     pub async fn serve_stream(self, io: impl AsyncRead + AsyncWrite + Unpin) {
+        let opened = Mutex::new(None);
         let service = service_fn(|request| {
-            let demo = &self;
-            async move { Ok::<_, Infallible>(demo.answer(request).await) }
+            let (demo, opened) = (&self, &opened);
+            async move { Ok::<_, Infallible>(demo.answer(request, opened).await) }
         });
         // The timer lets hyper give up a silent connection. A client that leaves, and the break of
         // the model `cut`, come out as errors here; there is nobody to tell.
-        let _ =
-            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(io), service).await;
+        let connection =
+            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(io), service);
+        let Ok(parts) = connection.without_shutdown().await else { return };
+        let mut io = parts.io.into_inner();
+        let session = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match session {
+            Some(session) => session.run(&self, Socket::new(io, &parts.read_buf)).await,
+            None => {
+                let _ = io.shutdown().await;
+            }
+        }
     }
 
-    /// Answers one request, whatever it is.
-    async fn answer<B>(&self, request: Request<B>) -> Response<ScriptBody>
+    /// Numbers an answer.
+    fn next_serial(&self) -> u64 {
+        self.answered.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Answers one request, whatever it is. A session that it opens is left in `opened`.
+    async fn answer<B>(&self, request: Request<B>, opened: &Mutex<Option<Session>>) -> Response<ScriptBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let serial = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        let serial = self.next_serial();
         let (head, body) = request.into_parts();
         let is_anthropic = head.headers.contains_key("anthropic-version");
         let operation = Operation::parse(head.uri.path(), is_anthropic);
         let dialect = operation.dialect(is_anthropic);
-        let answer = match self.try_answer(&head.method, head.uri.path(), operation, body, serial).await {
-            Ok(response) => response,
-            Err(refusal) => refusal.into_response(dialect, serial),
+        let answer = match Session::parse(&head, serial) {
+            Ok(None) => self.try_answer(&head.method, head.uri.path(), operation, body, serial).await,
+            Ok(Some(session)) => websocket::agree(&head.headers).inspect(|_| {
+                *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+            }),
+            Err(refusal) => Err(refusal),
         };
+        let answer = answer.unwrap_or_else(|refusal| refusal.into_response(dialect, serial));
         with_vendor_headers(answer, dialect, serial)
     }
 
@@ -221,7 +256,7 @@ impl Demo {
 /// What a successful operation answers with.
 enum Reply {
     Json(serde_json::Value),
-    Events(Vec<Step>),
+    Events(Events),
 }
 
 impl Reply {
@@ -235,7 +270,8 @@ impl Reply {
                 response
             }
             Self::Json(value) => json_response(&value),
-            Self::Events(steps) => {
+            Self::Events(events) => {
+                let steps = events.into_steps();
                 let steps = if fault == Some(Fault::Cut) { cut(steps) } else { steps };
                 let mut response = Response::new(ScriptBody::chunked(steps));
                 let headers = response.headers_mut();

@@ -30,9 +30,9 @@ pub(crate) struct Counts {
 pub(crate) enum Section {
     /// The usage object itself.
     Top,
-    /// `prompt_tokens_details` or `input_tokens_details`.
+    /// `prompt_tokens_details`, `input_tokens_details` or `input_token_details`.
     InputDetails,
-    /// `completion_tokens_details` or `output_tokens_details`.
+    /// `completion_tokens_details`, `output_tokens_details` or `output_token_details`.
     OutputDetails,
 }
 
@@ -40,8 +40,13 @@ impl Section {
     /// Returns the section that a key of the usage object opens.
     pub(crate) fn opened_by(key: &[u8]) -> Option<Self> {
         match key {
-            b"prompt_tokens_details" | b"input_tokens_details" => Some(Self::InputDetails),
-            b"completion_tokens_details" | b"output_tokens_details" => Some(Self::OutputDetails),
+            // OpenAI writes the middle word in the singular where audio is counted.
+            b"prompt_tokens_details" | b"input_tokens_details" | b"input_token_details" => {
+                Some(Self::InputDetails)
+            }
+            b"completion_tokens_details" | b"output_tokens_details" | b"output_token_details" => {
+                Some(Self::OutputDetails)
+            }
             _ => None,
         }
     }

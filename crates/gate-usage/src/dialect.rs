@@ -11,6 +11,9 @@ pub enum Dialect {
     Completions,
     /// OpenAI's responses.
     Responses,
+    /// The events of OpenAI's realtime sessions. Here a last word is one that closes an account: of an
+    /// answer, or of the transcript of what the user said.
+    Realtime,
     /// OpenAI's embeddings.
     Embeddings,
     /// OpenAI's generation and editing of images.
@@ -49,7 +52,7 @@ impl Dialect {
     pub(crate) fn origin_within(self, key: &[u8]) -> Option<Origin> {
         match (self, key) {
             (Self::Messages | Self::Other, b"message") => Some(Origin::Message),
-            (Self::Responses | Self::Other, b"response") => Some(Origin::Response),
+            (Self::Responses | Self::Realtime | Self::Other, b"response") => Some(Origin::Response),
             // Groq reports here, asked or not.
             (Self::ChatCompletions | Self::Completions | Self::Other, b"x_groq") => Some(Origin::Vendor),
             _ => None,
@@ -67,7 +70,10 @@ impl Dialect {
 
     /// Tells whether the events of a stream have names, which say when it ends.
     pub(crate) const fn has_named_events(self) -> bool {
-        matches!(self, Self::Responses | Self::Images | Self::Audio | Self::Messages | Self::Other)
+        matches!(
+            self,
+            Self::Responses | Self::Realtime | Self::Images | Self::Audio | Self::Messages | Self::Other
+        )
     }
 
     /// Tells whether an event of this name, or with this `type`, says that the provider failed.
@@ -85,6 +91,8 @@ impl Dialect {
         const MESSAGES: &[&[u8]] = &[b"message_stop", b"error"];
         const RESPONSES: &[&[u8]] =
             &[b"response.completed", b"response.incomplete", b"response.failed", b"error"];
+        const REALTIME: &[&[u8]] =
+            &[b"response.done", b"conversation.item.input_audio_transcription.completed", b"error"];
         const IMAGES: &[&[u8]] = &[b"image_generation.completed", b"image_edit.completed", b"error"];
         const AUDIO: &[&[u8]] = &[b"transcript.text.done", b"speech.audio.done", b"error"];
         match self {
@@ -92,6 +100,7 @@ impl Dialect {
             Self::ChatCompletions | Self::Completions | Self::Embeddings | Self::CountTokens => false,
             Self::Messages => MESSAGES.contains(&name),
             Self::Responses => RESPONSES.contains(&name),
+            Self::Realtime => REALTIME.contains(&name),
             Self::Images => IMAGES.contains(&name),
             Self::Audio => AUDIO.contains(&name),
             Self::Other => [MESSAGES, RESPONSES, IMAGES, AUDIO].iter().any(|names| names.contains(&name)),

@@ -11,8 +11,9 @@ pub(crate) struct Word {
 }
 
 impl Word {
-    /// The longest word that is ever looked for is `cache_creation_input_tokens`.
-    const CAPACITY: usize = 32;
+    /// The longest word that is ever looked for is
+    /// `conversation.item.input_audio_transcription.completed`.
+    const CAPACITY: usize = 56;
 
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; Self::CAPACITY], length: Some(0) }
@@ -67,11 +68,12 @@ mod tests {
         }
         check(&[], b"");
         check(&[b"us", b"", b"age"], b"usage");
-        check(&[&[b'x'; 31], b"y"], &[&[b'x'; 31][..], b"y"].concat());
-        check(&[&[b'x'; 32], b"y"], b"");
-        check(&[&[b'x'; 33]], b"");
+        const LAST: usize = Word::CAPACITY - 1;
+        check(&[&[b'x'; LAST], b"y"], &[&[b'x'; LAST][..], b"y"].concat());
+        check(&[&[b'x'; LAST + 1], b"y"], b"");
+        check(&[&[b'x'; LAST + 2]], b"");
         // What follows an overflow must not pass for the whole text.
-        check(&[&[b'x'; 33], b"usage"], b"");
+        check(&[&[b'x'; LAST + 2], b"usage"], b"");
     }
 
     #[test]

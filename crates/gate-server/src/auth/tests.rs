@@ -92,6 +92,39 @@ fn the_credential_is_the_first_that_exists() {
     );
 }
 
+// Spec: api A-67; security S-6.
+#[test]
+fn a_key_that_a_browser_offers_is_a_credential_like_any_other() {
+    fn check(headers: &[(&'static str, &'static str)], keys: &[&str], key: Option<&str>, expected: &str) {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let credentials = ClientCredentials::parse(&map).unwrap().with_offered(&map, keys);
+        let found = match credentials.and_then(|all| all.choose(&endpoint(AuthStyle::Bearer, key))) {
+            Ok(RequestCredential::Configured) => "configured",
+            Ok(RequestCredential::Key(key)) => {
+                assert!(!format!("{key:?}").contains("canary"));
+                "key"
+            }
+            Ok(RequestCredential::AsSent(..)) => "as sent",
+            Ok(RequestCredential::None) => "none",
+            Err(error) => error.code.as_str(),
+        };
+        assert_eq!(found, expected, "{headers:?} {keys:?}");
+    }
+    check(&[], &["canary"], None, "key");
+    check(&[], &["canary", "canary"], None, "key");
+    check(&[], &["canary"], Some("ours"), "configured");
+    check(&[("x-provider-api-key", "theirs")], &["canary"], Some("ours"), "key");
+    check(&[("authorization", "Bearer canary")], &["canary"], None, "as sent");
+    check(&[], &[], None, "provider_not_configured");
+    for headers in [&[("authorization", "Bearer other")][..], &[("x-gateway-api-key", "other")]] {
+        check(headers, &["canary"], None, "ambiguous_credentials");
+    }
+    check(&[], &["canary", "canary-2"], Some("ours"), "ambiguous_credentials");
+}
+
 #[test]
 fn credentials_do_not_show() {
     let credentials =

@@ -15,10 +15,11 @@ use crate::error::{ApiError, ErrorCode};
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// A key is 16 bytes in base64.
 const KEY_LENGTH: usize = 24;
-/// Subprotocols that are none: where a browser lets a page set no header, the vendor's client puts
-/// its key and its account here. They belong to the client, as the headers of the same meaning do.
-const CREDENTIAL_PROTOCOLS: [&str; 3] =
-    ["openai-insecure-api-key.", "openai-organization.", "openai-project."];
+/// What a browser's client puts before its key where a page can set no header.
+const KEY_PROTOCOL: &str = "openai-insecure-api-key.";
+/// Subprotocols that are none but carry the client's key and its account. They belong to the client,
+/// as the headers of the same meaning do.
+const CREDENTIAL_PROTOCOLS: [&str; 3] = [KEY_PROTOCOL, "openai-organization.", "openai-project."];
 
 /// Tells whether a request asks for WebSocket. Any other method than GET only carries the header.
 pub(super) fn is_wanted(parts: &Parts) -> bool {
@@ -93,38 +94,63 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Takes the client's credentials out of the subprotocols that it offers.
+/// Refuses a provider's answer that agrees to something else than what it was asked for.
+pub(super) fn invalid_answer(provider: &str) -> ApiError {
+    let message = format!("the answer of provider `{provider}` is no valid WebSocket handshake");
+    ApiError::new(ErrorCode::UpstreamProtocol, message)
+}
+
+/// Returns the keys that a client offers as subprotocols.
+pub(super) fn offered_keys(headers: &HeaderMap) -> Vec<&str> {
+    let keys = offered(headers).filter_map(|protocol| behind(protocol, KEY_PROTOCOL));
+    keys.filter(|key| !key.is_empty()).collect()
+}
+
+/// Takes the client's credentials out of the subprotocols that it offers. A line without any stays
+/// as it is, and of the others the rest of the list.
 pub(super) fn strip_protocols(headers: &mut HeaderMap) {
-    let offered = offered_protocols(headers);
+    let kept: Vec<_> =
+        headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(without_credentials).collect();
     headers.remove(SEC_WEBSOCKET_PROTOCOL);
-    if let Ok(value) = HeaderValue::from_str(&offered.join(", "))
-        && !offered.is_empty()
-    {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
+    for value in kept {
+        headers.append(SEC_WEBSOCKET_PROTOCOL, value);
     }
 }
 
-/// Returns the subprotocols that a client offers, its credentials left out.
-fn offered_protocols(headers: &HeaderMap) -> Vec<String> {
+/// Returns a list of subprotocols without its credentials, if anything is left of it. One that is no
+/// text is dropped: nobody could say what is in it.
+fn without_credentials(value: &HeaderValue) -> Option<HeaderValue> {
+    let list = value.to_str().ok()?;
+    if !list.split(',').any(is_credential) {
+        return Some(value.clone());
+    }
+    let kept: Vec<_> = list.split(',').filter(|protocol| !is_credential(protocol)).map(str::trim).collect();
+    HeaderValue::from_str(&kept.join(", ")).ok().filter(|value| !value.is_empty())
+}
+
+fn is_credential(protocol: &str) -> bool {
+    CREDENTIAL_PROTOCOLS.iter().any(|prefix| behind(protocol.trim(), prefix).is_some())
+}
+
+/// Returns what follows a prefix in any case of letters.
+fn behind<'p>(protocol: &'p str, prefix: &str) -> Option<&'p str> {
+    let (start, rest) = protocol.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Returns the subprotocols that a client offers, credentials among them.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let texts = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    texts
-        .flat_map(|text| text.split(','))
-        .map(str::trim)
-        .filter(|protocol| !protocol.is_empty())
-        .filter(|protocol| {
-            let lower = protocol.to_ascii_lowercase();
-            !CREDENTIAL_PROTOCOLS.iter().any(|prefix| lower.starts_with(prefix))
-        })
-        .map(str::to_owned)
-        .collect()
+    texts.flat_map(|text| text.split(',')).map(str::trim).filter(|protocol| !protocol.is_empty())
 }
 
 /// Chooses a subprotocol for a session that is agreed to before its provider is known, and leaves
 /// only that one to be offered to the provider.
 pub(super) fn choose_protocol(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    let first = offered_protocols(headers).into_iter().next();
+    let first = offered(headers).find(|protocol| !is_credential(protocol));
+    let chosen = first.and_then(|protocol| HeaderValue::from_str(protocol).ok());
     headers.remove(SEC_WEBSOCKET_PROTOCOL);
-    let chosen = first.and_then(|protocol| HeaderValue::from_str(&protocol).ok())?;
+    let chosen = chosen?;
     headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen.clone());
     Some(chosen)
 }
@@ -214,7 +240,7 @@ mod tests {
         fn check(offered: &[&'static str], passed: Option<&str>, chosen: Option<&str>) {
             let mut headers = HeaderMap::new();
             for value in offered {
-                headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(value));
+                headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             let mut others = headers.clone();
             strip_protocols(&mut headers);
@@ -236,5 +262,28 @@ mod tests {
             Some("realtime"),
         );
         check(&["openai-insecure-api-key.sk-canary"], None, None);
+        check(&["openai-insecure-api-key.sk-canary, "], None, None);
+        // Without a credential nothing changes, be it written as it may.
+        check(&["realtime,b ,  c"], Some("realtime,b ,  c"), Some("realtime"));
+        check(&["a,openai-insecure-api-key.sk-canary ,b"], Some("a, b"), Some("a"));
+        check(&["openai-insecure-api-key.sk-canary, caf\u{e9}", "b"], Some("b"), Some("b"));
+    }
+
+    // Spec: api A-67.
+    #[test]
+    fn the_key_among_the_subprotocols_is_found() {
+        fn check(offered: &[&'static str], keys: &[&str]) {
+            let mut headers = HeaderMap::new();
+            for value in offered {
+                headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(value));
+            }
+            assert_eq!(offered_keys(&headers), keys, "{offered:?}");
+        }
+        check(&[], &[]);
+        check(&["realtime, openai-beta.realtime-v1"], &[]);
+        check(&["realtime, openai-insecure-api-key.sk-Proj.1-a_B, x"], &["sk-Proj.1-a_B"]);
+        check(&["a", "OpenAI-Insecure-API-Key.k"], &["k"]);
+        check(&["openai-insecure-api-key.k,openai-insecure-api-key.l"], &["k", "l"]);
+        check(&["openai-insecure-api-key.", "openai-insecure-api-key"], &[]);
     }
 }

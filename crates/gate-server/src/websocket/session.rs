@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::frame::{FrameTracker, Opcode, frame};
+use super::handshake;
 use super::message::{Inbound, MessageReader, Unread, Waits};
 use super::refusal::Refusal;
 use super::tunnel::{Copied, send};
@@ -191,9 +192,7 @@ impl Session {
                 if headers.get(SEC_WEBSOCKET_ACCEPT) != Some(&proof)
                     || headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) =>
             {
-                let name = endpoint.name();
-                let message = format!("the answer of provider `{name}` is no valid WebSocket handshake");
-                Err(ApiError::new(ErrorCode::UpstreamProtocol, message).into())
+                Err(handshake::invalid_answer(endpoint.name()).into())
             }
             Upgrade::Switched { io, .. } => Ok(Joined { io, turns, provider, first: text }),
             Upgrade::Refused(response) if is_our_key && is_auth(response.status) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use gate_upstream::UpgradedIo;
-use gate_usage::{EndReason, RequestRecord};
+use gate_usage::{Dialect, EndReason, RequestRecord};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
@@ -157,7 +157,8 @@ impl Tunnel {
     }
 }
 
-/// Passes bytes both ways. What they say is between the two sides.
+/// Passes bytes both ways. What they say is between the two sides; only the tokens that the provider
+/// reports are noted once they have passed.
 async fn relay<R, W>(
     io: UpgradedIo,
     limit: Option<Duration>,
@@ -171,8 +172,10 @@ where
 {
     let (mut from_upstream, mut to_upstream) = split(io);
     let mut passed = FrameTracker::default();
-    let upward = copy(read, &mut to_upstream, &mut passed, &mut record.bytes_in, limit, |_| {});
-    let downward = copy(&mut from_upstream, write, sent, &mut record.bytes_out, limit, |_| {});
+    let RequestRecord { bytes_in, bytes_out, usage, usage_source, .. } = record;
+    let mut meter = SessionMeter::new(Dialect::Realtime, usage, usage_source);
+    let upward = copy(read, &mut to_upstream, &mut passed, bytes_in, limit, |_| {});
+    let downward = copy(&mut from_upstream, write, sent, bytes_out, limit, |piece| meter.see(piece));
     both(upward, downward, in_flight).await
 }
 
@@ -203,7 +206,7 @@ where
     let limit = turns.snapshot.server.timeouts.write;
     let (mut from_upstream, mut to_upstream) = split(io);
     let RequestRecord { bytes_in, bytes_out, usage, usage_source, .. } = &mut exchange.record;
-    let mut meter = SessionMeter::new(usage, usage_source);
+    let mut meter = SessionMeter::new(Dialect::Responses, usage, usage_source);
     let turned = Turned { turns: &turns, provider, first };
     let upward = carry(turned, &mut reader, read, &mut to_upstream, bytes_in);
     let downward = copy(&mut from_upstream, write, sent, bytes_out, limit, |piece| meter.see(piece));

@@ -12,6 +12,7 @@ mod overload;
 mod own_endpoints;
 mod panics;
 mod paths;
+mod realtime;
 mod refusing;
 mod secrets;
 mod serving;

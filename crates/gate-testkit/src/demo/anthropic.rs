@@ -6,6 +6,7 @@ use super::ask::Ask;
 use super::events::Events;
 use super::refusal::Refusal;
 use super::text::{Answer, Prompt};
+use super::wish;
 use super::{MESSAGES_MODEL, Reply};
 
 pub(super) fn list() -> Value {
@@ -36,12 +37,18 @@ pub(super) fn count_tokens(ask: &Ask) -> Result<Reply, Refusal> {
 pub(super) fn messages(ask: &Ask) -> Result<Reply, Refusal> {
     let prompt = prompt(ask)?;
     let limit = ask.count("max_tokens")?.ok_or_else(|| Refusal::parameter("max_tokens", "is required"))?;
-    let answer = Answer::to(&prompt, Some(limit));
+    // The second is the name that the shape had in the beta.
+    let format = ask.body.pointer("/output_config/format").or(ask.body.get("output_format"));
+    let answer = wish::grant(&ask.body, format, &prompt, Some(limit))?;
     if ask.streams() {
         return Ok(stream(ask, &prompt, &answer));
     }
     let mut message = message(ask, &prompt, answer.tokens());
-    message["content"] = json!([{ "type": "text", "text": answer.text() }]);
+    message["content"] = json!([match &answer.tool {
+        // Arguments that the limit cut are none.
+        Some(name) => tool_use(ask, name, serde_json::from_str(&answer.text()).unwrap_or_else(|_| json!({}))),
+        None => json!({ "type": "text", "text": answer.text() }),
+    }]);
     message["stop_reason"] = json!(stop_reason(&answer));
     Ok(Reply::Json(message))
 }
@@ -54,23 +61,35 @@ fn prompt(ask: &Ask) -> Result<Prompt, Refusal> {
 /// output token and the second last one counts all.
 fn stream(ask: &Ask, prompt: &Prompt, answer: &Answer) -> Reply {
     let mut events = Events::new(ask.word_delay);
-    events.named(&json!({ "type": "message_start", "message": message(ask, prompt, 1) }));
-    let block = json!({ "type": "text", "text": "" });
-    events.named(&json!({ "type": "content_block_start", "index": 0, "content_block": block }));
-    events.named(&json!({ "type": "ping" }));
+    events.named(json!({ "type": "message_start", "message": message(ask, prompt, 1) }));
+    let block = match &answer.tool {
+        Some(name) => tool_use(ask, name, json!({})),
+        None => json!({ "type": "text", "text": "" }),
+    };
+    events.named(json!({ "type": "content_block_start", "index": 0, "content_block": block }));
+    events.named(json!({ "type": "ping" }));
     for word in &answer.words {
         events.pause();
-        let delta = json!({ "type": "text_delta", "text": word });
-        events.named(&json!({ "type": "content_block_delta", "index": 0, "delta": delta }));
+        let delta = match &answer.tool {
+            Some(_) => json!({ "type": "input_json_delta", "partial_json": word }),
+            None => json!({ "type": "text_delta", "text": word }),
+        };
+        events.named(json!({ "type": "content_block_delta", "index": 0, "delta": delta }));
     }
-    events.named(&json!({ "type": "content_block_stop", "index": 0 }));
-    events.named(&json!({
+    events.named(json!({ "type": "content_block_stop", "index": 0 }));
+    events.named(json!({
         "type": "message_delta",
         "delta": { "stop_reason": stop_reason(answer), "stop_sequence": null },
         "usage": usage(prompt, answer.tokens()),
     }));
-    events.named(&json!({ "type": "message_stop" }));
-    Reply::Events(events.into_steps())
+    events.named(json!({ "type": "message_stop" }));
+    Reply::Events(events)
+}
+
+fn tool_use(ask: &Ask, name: &str, input: Value) -> Value {
+    let mut block = json!({ "type": "tool_use", "id": ask.id("toolu_"), "name": name });
+    block["input"] = input;
+    block
 }
 
 /// A message without content yet.
@@ -90,5 +109,9 @@ fn usage(prompt: &Prompt, output_tokens: usize) -> Value {
 }
 
 fn stop_reason(answer: &Answer) -> &'static str {
-    if answer.is_truncated { "max_tokens" } else { "end_turn" }
+    match (answer.is_truncated, &answer.tool) {
+        (true, _) => "max_tokens",
+        (false, Some(_)) => "tool_use",
+        (false, None) => "end_turn",
+    }
 }

@@ -80,8 +80,12 @@ pub(super) struct Ask {
 
 impl Ask {
     pub(super) fn parse(body: &[u8], serial: u64, word_delay: Duration) -> Result<Self, Refusal> {
-        let body: Value = serde_json::from_slice(body)
+        let body = serde_json::from_slice(body)
             .map_err(|error| Refusal::invalid(format!("the body is not valid JSON: {error}")))?;
+        Self::of(body, serial, word_delay)
+    }
+
+    pub(super) fn of(body: Value, serial: u64, word_delay: Duration) -> Result<Self, Refusal> {
         let model = match body.get("model") {
             Some(Value::String(model)) if !model.is_empty() => model.clone(),
             Some(_) => return Err(Refusal::parameter("model", "must be a non-empty string")),

@@ -104,7 +104,7 @@ fn little_endian(vector: &[f32]) -> Vec<u8> {
 }
 
 /// Encodes as RFC 4648 section 4, with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     let digit = |value: u32| {
         char::from(match (value & 63) as u8 {
             value @ 0..=25 => b'A' + value,

@@ -6,6 +6,7 @@ use super::ask::Ask;
 use super::events::Events;
 use super::refusal::Refusal;
 use super::text::{Answer, Prompt};
+use super::wish;
 use super::{CHAT_MODEL, EMBEDDING_MODEL, Reply};
 
 /// When the demo's models were made, in seconds since 1970. Fixed, so that lists compare equal.
@@ -29,13 +30,21 @@ fn model_object(id: &str) -> Value {
 pub(super) fn chat(ask: &Ask) -> Result<Reply, Refusal> {
     let prompt = Prompt::from_messages(ask.list("messages")?);
     let limit = ask.count("max_completion_tokens")?.or(ask.count("max_tokens")?);
-    let answer = Answer::to(&prompt, limit);
+    let answer = wish::grant(&ask.body, ask.body.get("response_format"), &prompt, limit)?;
     let usage = usage(&prompt, &answer);
     let reason = finish_reason(&answer);
+    let call = |name: &str, arguments: &str| {
+        let function = json!({ "name": name, "arguments": arguments });
+        json!({ "id": ask.id("call_"), "type": "function", "function": function })
+    };
     if !ask.streams() {
-        let message = json!({
-            "role": "assistant", "content": answer.text(), "refusal": null, "annotations": [],
-        });
+        let mut message = json!({ "role": "assistant", "refusal": null, "annotations": [] });
+        match &answer.tool {
+            Some(name) => message["tool_calls"] = json!([call(name, &answer.text())]),
+            None => message["content"] = json!(answer.text()),
+        }
+        // Null beside a call, and there all the same.
+        message["content"] = message["content"].take();
         let mut reply = envelope(ask, "chatcmpl-", "chat.completion");
         reply["choices"] =
             json!([{ "index": 0, "message": message, "logprobs": null, "finish_reason": reason }]);
@@ -47,11 +56,26 @@ pub(super) fn chat(ask: &Ask) -> Result<Reply, Refusal> {
         chunk["choices"] = json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": reason }]);
         chunk
     };
-    let mut chunks = vec![chunk(json!({ "role": "assistant", "content": "", "refusal": null }), None)];
-    chunks.extend(answer.words.iter().map(|word| chunk(json!({ "content": word }), None)));
+    let mut first = json!({ "role": "assistant", "content": "", "refusal": null });
+    if let Some(name) = &answer.tool {
+        first["content"] = Value::Null;
+        first["tool_calls"] = json!([at_index(call(name, ""))]);
+    }
+    let more = |word: &String| match answer.tool {
+        Some(_) => json!({ "tool_calls": [at_index(json!({ "function": { "arguments": word } }))] }),
+        None => json!({ "content": word }),
+    };
+    let mut chunks = vec![chunk(first, None)];
+    chunks.extend(answer.words.iter().map(|word| chunk(more(word), None)));
     chunks.push(chunk(json!({}), Some(reason)));
     let last = envelope(ask, "chatcmpl-", "chat.completion.chunk");
     Ok(stream(ask, chunks, last, usage))
+}
+
+/// Says which call of a message a part of a stream belongs to: there is one.
+fn at_index(mut call: Value) -> Value {
+    call["index"] = json!(0);
+    call
 }
 
 pub(super) fn completions(ask: &Ask) -> Result<Reply, Refusal> {
@@ -91,15 +115,15 @@ fn stream(ask: &Ask, chunks: Vec<Value>, mut last: Value, usage: Value) -> Reply
             chunk["usage"] = Value::Null;
         }
         events.pause();
-        events.data(&chunk);
+        events.data(chunk);
     }
     if includes_usage {
         last["choices"] = json!([]);
         last["usage"] = usage;
-        events.data(&last);
+        events.data(last);
     }
     events.done();
-    Reply::Events(events.into_steps())
+    Reply::Events(events)
 }
 
 /// The members that every answer and every chunk of these operations has.
@@ -124,5 +148,9 @@ fn usage(prompt: &Prompt, answer: &Answer) -> Value {
 }
 
 fn finish_reason(answer: &Answer) -> &'static str {
-    if answer.is_truncated { "length" } else { "stop" }
+    match (answer.is_truncated, &answer.tool) {
+        (true, _) => "length",
+        (false, Some(_)) => "tool_calls",
+        (false, None) => "stop",
+    }
 }

@@ -1,7 +1,7 @@
 //! The demo's errors in both dialects, and the model names that ask for them.
 
 use http::{HeaderValue, Response, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::json_response;
 use crate::body::ScriptBody;
@@ -70,16 +70,18 @@ impl Refusal {
         Self::new(status, format!("the model `error-{}` always answers this", status.as_u16()))
     }
 
+    /// Returns the status and OpenAI's error object.
+    pub(super) fn openai_error(&self) -> (u16, Value) {
+        let status = self.status.as_u16();
+        let (kind, code) = openai_kind(status, self.parameter);
+        let error = json!({ "message": self.message, "type": kind, "param": self.parameter, "code": code });
+        (status, error)
+    }
+
     pub(super) fn into_response(self, dialect: Dialect, serial: u64) -> Response<ScriptBody> {
         let status = self.status.as_u16();
         let body = match dialect {
-            Dialect::OpenAi => {
-                let (kind, code) = openai_kind(status, self.parameter);
-                let error = json!({
-                    "message": self.message, "type": kind, "param": self.parameter, "code": code,
-                });
-                json!({ "error": error })
-            }
+            Dialect::OpenAi => json!({ "error": self.openai_error().1 }),
             Dialect::Anthropic => json!({
                 "type": "error",
                 "error": { "type": anthropic_kind(status), "message": self.message },

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 mod anthropic;
 mod openai;
+mod sessions;
+mod tools;
 
 /// Sends one request to a new demo, over a connection that ends with the answer.
 async fn exchange(pace: Pace, method: &str, path: &str, headers: &str, body: &str) -> RawResponse {
@@ -251,6 +253,7 @@ fn the_configuration_names_both_providers_and_the_address() {
         "[llm.provider.openai.demo]",
         "api_base = \"http://127.0.0.1:4711/v1\"",
         "models = [\"gpt-demo\", \"text-embedding-demo\"]",
+        "websocket = true",
         "[llm.provider.anthropic.demo]",
         "api_base = \"http://127.0.0.1:4711\"",
         "models = [\"claude-demo\"]",

@@ -4,14 +4,21 @@ use serde_json::Value;
 
 use super::ECHO_CHARS;
 
-/// Joins the text of a `content`: a string, or an array of parts of which only those with `text` count.
+/// How many characters of JSON are one token, and one piece of a stream.
+const JSON_CHARS: usize = 8;
+
+/// Joins the text of a `content`: a string, or an array of parts of which only those with `text` or a
+/// `transcript`, or with a `content` of their own, count.
 pub(super) fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
         Value::Array(parts) => {
-            let texts: Vec<&str> =
-                parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect();
-            texts.join(" ")
+            let texts = parts.iter().filter_map(|part| match part.get("text").or(part.get("transcript")) {
+                Some(text) => text.as_str().map(str::to_owned),
+                // What a tool said, in Anthropic's dialect.
+                None => part.get("content").map(text_of),
+            });
+            texts.collect::<Vec<_>>().join(" ")
         }
         _ => String::new(),
     }
@@ -22,26 +29,30 @@ pub(super) fn tokens(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
-/// What a request says: its last user message, and the length of all of it.
+/// What a request says: its last word, of the user or of a tool, and the length of all of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Prompt {
     pub(super) said: String,
+    /// Whether a tool said it, which the user's program ran.
+    pub(super) is_from_tool: bool,
     pub(super) tokens: usize,
 }
 
 impl Prompt {
     pub(super) fn from_text(text: &str) -> Self {
-        Self { said: text.to_owned(), tokens: tokens(text) }
+        Self { said: text.to_owned(), is_from_tool: false, tokens: tokens(text) }
     }
 
-    /// Reads messages of any dialect: objects with `role` and `content`.
+    /// Reads messages of any dialect: objects with `role` and `content`, and what tools put out.
     pub(super) fn from_messages(messages: &[Value]) -> Self {
         let mut prompt = Self::default();
         for message in messages {
-            let text = message.get("content").map(text_of).unwrap_or_default();
+            let text = message.get("content").or(message.get("output")).map(text_of).unwrap_or_default();
             prompt.tokens += tokens(&text);
-            if message.get("role").and_then(Value::as_str) == Some("user") {
+            let is_from_tool = is_from_tool(message);
+            if is_from_tool || message.get("role").and_then(Value::as_str) == Some("user") {
                 prompt.said = text;
+                prompt.is_from_tool = is_from_tool;
             }
         }
         prompt
@@ -54,17 +65,32 @@ impl Prompt {
     }
 }
 
+/// Tells whether a message is what a tool put out: a role of chat, a type of responses, or a part of a
+/// message of Anthropic's user.
+fn is_from_tool(message: &Value) -> bool {
+    let says =
+        |object: &Value, name: &str, word: &str| object.get(name).and_then(Value::as_str) == Some(word);
+    let parts = message.get("content").and_then(Value::as_array);
+    says(message, "role", "tool")
+        || says(message, "type", "function_call_output")
+        || parts.is_some_and(|parts| parts.iter().any(|part| says(part, "type", "tool_result")))
+}
+
 /// The answer, word by word. Every word keeps the white space after it, so that they join to the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) words: Vec<String>,
     /// Whether the limit of tokens cut it.
     pub(super) is_truncated: bool,
+    /// The tool that is called; the words are its arguments then.
+    pub(super) tool: Option<String>,
 }
 
 impl Answer {
+    /// Repeats what was said.
     pub(super) fn to(prompt: &Prompt, max_tokens: Option<usize>) -> Self {
-        let text = format!("Hello from emx-gate's demo provider. You said: {}", shorten(&prompt.said));
+        let speaker = if prompt.is_from_tool { "The tool" } else { "You" };
+        let text = format!("Hello from emx-gate's demo provider. {speaker} said: {}", shorten(&prompt.said));
         let mut words: Vec<String> = Vec::new();
         for piece in text.split_inclusive(char::is_whitespace) {
             match words.last_mut() {
@@ -73,10 +99,20 @@ impl Answer {
                 _ => words.push(piece.to_owned()),
             }
         }
+        Self::cut(words, max_tokens)
+    }
+
+    /// Answers with JSON, in pieces, since it may be one long word.
+    pub(super) fn json(value: &Value, max_tokens: Option<usize>) -> Self {
+        let text: Vec<char> = value.to_string().chars().collect();
+        Self::cut(text.chunks(JSON_CHARS).map(|piece| piece.iter().collect()).collect(), max_tokens)
+    }
+
+    fn cut(mut words: Vec<String>, max_tokens: Option<usize>) -> Self {
         let limit = max_tokens.unwrap_or(usize::MAX);
         let is_truncated = words.len() > limit;
         words.truncate(limit);
-        Self { words, is_truncated }
+        Self { words, is_truncated, tool: None }
     }
 
     pub(super) fn text(&self) -> String {
@@ -105,7 +141,8 @@ mod tests {
     fn the_last_user_message_is_what_was_said() {
         fn check(messages: &Value, said: &str, tokens: usize) {
             let prompt = Prompt::from_messages(messages.as_array().unwrap());
-            assert_eq!(prompt, Prompt { said: said.to_owned(), tokens }, "{messages}");
+            let expected = Prompt { said: said.to_owned(), is_from_tool: false, tokens };
+            assert_eq!(prompt, expected, "{messages}");
         }
         check(&json!([{"role": "user", "content": "one two"}]), "one two", 2);
         check(
@@ -120,6 +157,32 @@ mod tests {
         );
         check(&json!([{"role": "assistant", "content": "only me"}]), "", 2);
         check(&json!([{"role": "user"}, "no object"]), "", 0);
+    }
+
+    #[test]
+    fn what_a_tool_said_is_told_from_what_the_user_said() {
+        fn check(last: &Value, said: &str, is_from_tool: bool) {
+            let ask = json!({ "role": "user", "content": "call it" });
+            let prompt = Prompt::from_messages(&[ask, last.clone()]);
+            assert_eq!((prompt.said.as_str(), prompt.is_from_tool), (said, is_from_tool), "{last}");
+        }
+        check(&json!({ "role": "tool", "tool_call_id": "c", "content": "sunny" }), "sunny", true);
+        check(&json!({ "type": "function_call_output", "call_id": "c", "output": "sunny" }), "sunny", true);
+        for content in [json!("sunny"), json!([{ "type": "text", "text": "sunny" }])] {
+            let result = json!({ "type": "tool_result", "tool_use_id": "t", "content": content });
+            check(&json!({ "role": "user", "content": [result] }), "sunny", true);
+        }
+        check(&json!({ "role": "user", "content": "and now?" }), "and now?", false);
+        let answer = Answer::to(&Prompt { is_from_tool: true, ..Prompt::from_text("sunny") }, None);
+        assert_eq!(answer.text(), "Hello from emx-gate's demo provider. The tool said: sunny");
+    }
+
+    #[test]
+    fn json_comes_in_pieces_and_obeys_the_limit() {
+        let answer = Answer::json(&json!({ "city": "Zürich" }), None);
+        assert_eq!(answer.words, ["{\"city\":", "\"Zürich\"", "}"]);
+        let answer = Answer::json(&json!({ "city": "Zürich" }), Some(1));
+        assert_eq!((answer.text().as_str(), answer.is_truncated), ("{\"city\":", true));
     }
 
     #[test]

@@ -46,6 +46,16 @@ pub(super) const CASES: &[Case] = &[
         (true, 4),
     ),
     stream(
+        "realtime: an answer, with the details in the singular",
+        Dialect::Realtime,
+        "data: {\"type\":\"response.created\",\"response\":{\"usage\":null}}\n\n\
+         data: {\"type\":\"response.done\",\"response\":{\"usage\":{\"total_tokens\":9,\"input_tokens\":6,\
+         \"output_tokens\":3,\"input_token_details\":{\"cached_tokens\":4},\
+         \"output_token_details\":{\"audio_tokens\":2}}}}\n\n",
+        usage([Some(6), Some(3), Some(4), None, None]),
+        (true, 2),
+    ),
+    stream(
         "chat: no usage, because nobody asked",
         Dialect::ChatCompletions,
         "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\ndata: [DONE]\n\n",
