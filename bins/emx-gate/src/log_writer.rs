@@ -22,6 +22,9 @@ const MAX_LINES: usize = 8192;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of lines that are taken at once, unless the queue is empty earlier.
 const BATCH_BYTES: usize = 64 * 1024;
+/// How long lines gather behind a batch before the next is taken. Under load one write then carries
+/// hundreds of them, and no request has to wake the thread; a line in quiet times is written at once.
+const GATHER: Duration = Duration::from_millis(10);
 /// How long the last lines get at the end of the program.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -152,6 +155,11 @@ impl Shared {
                 queue.lost += lost + count as u64;
             }
             self.written.notify_all();
+            let is_behind = queue.bytes >= BATCH_BYTES;
+            drop(queue);
+            if !is_behind {
+                thread::sleep(GATHER);
+            }
         }
     }
 
