@@ -23,7 +23,7 @@ use crate::error::{ApiError, ErrorCode, GATEWAY_ERROR, StreamDialect};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::hops::Hops;
-use crate::makers::Birth;
+use crate::makers::{self, Birth};
 use crate::relay::{Framing, Treatment};
 use crate::route::{Forward, Operation};
 use crate::scope::{self, Scopes};
@@ -90,7 +90,9 @@ where
         let opening = websocket::Opening { gateway, snapshot, parts, route, scope, credentials, hops };
         return Box::pin(websocket::open(opening, in_flight, exchange)).await;
     }
-    let scopes = Scopes { named: scope, unnamed: scope::scope_of_object(gateway, snapshot, &route, scope) };
+    let makers = gateway.makers();
+    let unnamed = scope::scope_of_object(makers, snapshot, &route, scope);
+    let scopes = Scopes { named: scope, unnamed, makers };
     let begin = Instant::now();
     let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
     let received = intake::take_in(body, &parts.headers, route.operation, bounds).await;
@@ -166,8 +168,9 @@ where
     if is_our_key && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         blame_our_key(snapshot, plan.provider, exchange, &mut answer).await?;
     }
-    if may_be_new_object(&route, &parts.method, &answer)
-        && snapshot.providers.kind_root(route.kind) != Some(plan.provider)
+    if plan.makes_object
+        && may_be_new_object(&parts.method, &answer)
+        && makers::matters(&snapshot.providers, plan.provider)
     {
         exchange.birth = Some(Birth::new(Arc::clone(gateway.makers()), endpoint.shared_name()));
     }
@@ -188,23 +191,13 @@ pub(crate) fn note_steps(steps: &mut StepTimes, timings: &Timings) {
     steps.upstream = Some(timings.first_byte);
 }
 
-/// Tells whether an answer may show an object that later requests name by its id. Answers that are
-/// kept by nobody would only fill the memory.
-fn may_be_new_object(route: &Forward<'_>, method: &Method, answer: &Answer) -> bool {
-    let makes_objects = !matches!(
-        route.operation,
-        Operation::ChatCompletions
-            | Operation::Completions
-            | Operation::Embeddings
-            | Operation::Messages
-            | Operation::CountTokens
-    );
+/// Tells whether an answer shows an object that was made.
+fn may_be_new_object(method: &Method, answer: &Answer) -> bool {
     let content_type = match &answer.payload {
         Payload::Upstream { content_type, .. } => *content_type,
         Payload::Full(_) | Payload::Tunnel(_) => return false,
     };
-    makes_objects
-        && *method == Method::POST
+    *method == Method::POST
         && answer.status.is_success()
         && matches!(content_type, ContentType::Json | ContentType::EventStream)
 }

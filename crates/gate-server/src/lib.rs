@@ -42,6 +42,7 @@ mod lazy_timer;
 mod listing;
 mod makers;
 mod masking;
+mod objects;
 mod own;
 mod pace;
 mod panics;

@@ -257,6 +257,7 @@ fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
             "/complete"
             | "/moderations"
             | "/decisions"
+            | "/batches"
             | "/responses/compact"
             | "/responses/input_tokens"
             | "/images/generations"

@@ -139,6 +139,7 @@ fn agree(opening: Opening<'_>, client: OnUpgrade, key: &HeaderValue) -> Answer {
             snapshot: Arc::clone(opening.snapshot),
             kind: opening.route.kind,
             scope: opening.scope,
+            makers: Arc::clone(opening.gateway.makers()),
         },
         credentials: opening.credentials,
         headers: client_headers,

@@ -14,8 +14,10 @@ use serde_json::value::RawValue;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::head::RequestHead;
+use crate::makers::Makers;
 use crate::plan::{self, Plan};
 use crate::route::{Forward, Operation, Pin};
+use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
 
 /// Where the messages of one session go: all to the provider of the first one.
@@ -24,6 +26,7 @@ pub(super) struct Turns {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) kind: ProviderKind,
     pub(super) scope: Scope,
+    pub(super) makers: Arc<Makers>,
 }
 
 /// A message that asks for an answer.
@@ -112,8 +115,8 @@ impl Turns {
             tail: super::RESPONSES,
             operation: Operation::Responses,
         };
-        let Plan { provider, body, model, .. } =
-            plan::plan_message(&self.snapshot, &route, self.scope, &object)?;
+        let scopes = Scopes { named: self.scope, unnamed: self.scope, makers: &self.makers };
+        let Plan { provider, body, model, .. } = plan::plan_message(&self.snapshot, &route, scopes, &object)?;
         Ok(Turn { provider, model, text: whole(body).await })
     }
 }

@@ -7,6 +7,7 @@ mod faults;
 mod forms;
 mod forwarding;
 mod identity;
+mod objects;
 mod overload;
 mod own_endpoints;
 mod panics;
