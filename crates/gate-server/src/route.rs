@@ -75,7 +75,7 @@ impl Forward<'_> {
 
     /// Tells whether the vendor's API answers a WebSocket upgrade on this path.
     pub(crate) fn can_upgrade(&self) -> bool {
-        matches!(self.tail, "/responses" | "/realtime" | "/realtime/translations" | "/live/sessions")
+        WEBSOCKET_TAILS.contains(&self.tail)
     }
 }
 
@@ -115,6 +115,10 @@ impl Operation {
         !matches!(self, Self::MessageBatch | Self::OtherJson | Self::Form | Self::Opaque)
     }
 }
+
+/// Where the vendors' APIs take a WebSocket, below `/v1`.
+pub(crate) const WEBSOCKET_TAILS: [&str; 4] =
+    ["/responses", "/realtime", "/realtime/translations", "/live/sessions"];
 
 /// Methods that the vendors' APIs use. Any other is refused before it reaches a provider.
 pub(crate) const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";

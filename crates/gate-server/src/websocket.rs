@@ -26,7 +26,7 @@ use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::hops::Hops;
 use crate::relay::Treatment;
-use crate::route::Forward;
+use crate::route::{Forward, Route, WEBSOCKET_TAILS};
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
 use crate::{failure, forward, headers, plan};
@@ -59,6 +59,22 @@ pub(crate) struct Opening<'r> {
     pub(crate) scope: Scope,
     pub(crate) credentials: ClientCredentials,
     pub(crate) hops: Hops,
+}
+
+/// Refuses a handshake where there is no WebSocket: as a plain request it would be answered by what
+/// its sender cannot read. An offer of another protocol is one that a server may leave be.
+///
+/// # Errors
+/// 400, and the message names the paths that take one.
+pub(crate) fn check_route(route: &Route<'_>, parts: &Parts) -> Result<(), ApiError> {
+    let takes_one = matches!(route, Route::Forward(route) if is_wanted(route, parts));
+    if takes_one || !handshake::is_offered(parts) {
+        return Ok(());
+    }
+    let paths = WEBSOCKET_TAILS.map(|tail| format!("`GET /v1{tail}`")).join(", ");
+    let message =
+        format!("there is no WebSocket here, only at {paths}; send a plain request without `upgrade`");
+    Err(ApiError::new(ErrorCode::BadRequest, message))
 }
 
 /// Tells whether a request opens a session. Elsewhere an `upgrade` header is one of the connection,
