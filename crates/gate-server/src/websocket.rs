@@ -6,6 +6,7 @@
 //! agrees by itself, reads that message, and then asks the provider.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use gate_config::{ProviderIndex, Scope};
 use gate_model_ref::ModelRef;
@@ -31,6 +32,7 @@ use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
 use crate::{failure, forward, headers, plan};
 
+mod births;
 mod frame;
 mod handshake;
 mod message;
@@ -156,6 +158,7 @@ fn agree(opening: Opening<'_>, client: OnUpgrade, key: &HeaderValue) -> Answer {
             kind: opening.route.kind,
             scope: opening.scope,
             makers: Arc::clone(opening.gateway.makers()),
+            makes_object: AtomicBool::new(false),
         },
         credentials: opening.credentials,
         headers: client_headers,

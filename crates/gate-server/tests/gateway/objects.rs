@@ -164,3 +164,35 @@ async fn a_message_of_a_session_goes_to_the_maker_too() {
     assert!(String::from_utf8_lossy(&received).contains("api-key: azure-key"));
     assert_eq!(frames(&received), [(TEXT, first.as_bytes().to_vec())]);
 }
+
+// Spec: api A-64.
+#[tokio::test(start_paused = true)]
+async fn what_a_session_made_stays_with_its_provider() {
+    async fn check(first: &str, expected: &str) {
+        let config =
+            config().replace("api_key = \"openai-key\"", "api_key = \"openai-key\"\nwebsocket = true");
+        let event = r#"{"type":"response.created","response":{"id":"resp_azure1"}}"#;
+        let event = [&[TEXT, u8::try_from(event.len()).unwrap()], event.as_bytes()].concat();
+        let made = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+        let scripts = [
+            RawScript::new()
+                .expect_head()
+                .send(AGREED)
+                .expect_bytes(first.len() + 6)
+                .send(event.clone())
+                .stall(),
+            RawScript::new().expect_head().send(made).stall(),
+        ];
+        let (mut rig, _transcripts) = Rig::with_scripts(&config, scripts);
+        let mut client = rig.connect();
+        client.send(open("/openai/azure/v1/responses", &[])).await.unwrap();
+        assert_eq!(client.read_head().await.unwrap().status, 101);
+        client.send(frame(TEXT, first.as_bytes())).await.unwrap();
+        assert_eq!(client.read_bytes(event.len()).await.unwrap(), event);
+        drop(client);
+        let provider = ask(&mut rig, &get("/v1/responses/resp_azure1", &[])).await;
+        assert_eq!(provider.trim_end(), expected, "{first}");
+    }
+    check(r#"{"type":"response.create","model":"gpt-9"}"#, "openai.azure").await;
+    check(r#"{"type":"response.create","model":"gpt-9","store":false}"#, "openai").await;
+}
