@@ -48,6 +48,7 @@ mod pace;
 mod panics;
 mod plan;
 mod probe;
+mod query;
 mod receive;
 mod relay;
 mod request_id;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gate_config::{ProviderIndex, ProviderTree};
+use http::HeaderValue;
 use memchr::memmem;
 
 /// The most ids that are kept; the oldest go first. An entry takes some 200 bytes.
@@ -39,6 +40,17 @@ impl Makers {
         ids.peek()?;
         let made = self.lock();
         ids.find_map(|id| made.makers.get(id)).map(Arc::clone)
+    }
+
+    /// Notes who made what the address of an answer ends with, if that can be an id. A call over
+    /// WebRTC is answered by no JSON, and named there alone.
+    pub(crate) fn note_location(&self, location: Option<&HeaderValue>, maker: &Arc<str>) {
+        let location = location.and_then(|location| location.to_str().ok()).unwrap_or_default();
+        let path = location.split(['?', '#']).next().unwrap_or_default();
+        let id = path.rsplit('/').next().unwrap_or_default();
+        if ID_BYTES.contains(&id.len()) {
+            self.note(id, maker);
+        }
     }
 
     /// Notes who made an object. The first word counts, so that no provider takes over an id of

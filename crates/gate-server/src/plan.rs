@@ -9,6 +9,7 @@ use crate::error::ApiError;
 use crate::extra_frame::ExtraFrame;
 use crate::head::RequestHead;
 use crate::intake::{Content, Received};
+use crate::query::ModelQuery;
 use crate::route::{Forward, Operation};
 use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
@@ -18,6 +19,8 @@ use crate::{batch, failure, objects};
 pub(crate) struct Plan {
     pub(crate) provider: ProviderIndex,
     pub(crate) body: RequestBody,
+    /// The query, where it names the model and that is replaced in it.
+    pub(crate) query: Option<String>,
     /// The upstream model, where the request names one.
     pub(crate) model: Option<Box<str>>,
     /// Whether the answer may be an object that later requests name.
@@ -31,9 +34,11 @@ pub(crate) fn plan(
     snapshot: &Snapshot,
     route: &Forward<'_>,
     scopes: Scopes<'_>,
+    query: Option<&str>,
     received: Received,
 ) -> Result<Plan, ApiError> {
     match &received.content {
+        Content::Opaque if route.has_model_in_query() => plan_query(snapshot, scopes, query, received),
         Content::Opaque => unnamed(snapshot, scopes, received),
         Content::Form(model) => {
             let Some(model) = model.as_ref().filter(|model| !model.value.is_empty()) else {
@@ -51,11 +56,32 @@ pub(crate) fn plan(
             let model = Some(target.upstream_model.into());
             let provider = target.provider;
             let body = received.into_body(pieces);
-            Ok(Plan { provider, body, model, makes_object: true, extra_frame: None })
+            Ok(Plan { provider, body, query: None, model, makes_object: true, extra_frame: None })
         }
         Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
         Content::Json => plan_json(snapshot, route, scopes, &received.held),
     }
+}
+
+/// Decides where a request goes whose query may name the model, and splices it.
+fn plan_query(
+    snapshot: &Snapshot,
+    scopes: Scopes<'_>,
+    query: Option<&str>,
+    received: Received,
+) -> Result<Plan, ApiError> {
+    let query = query.unwrap_or_default();
+    let found = ModelQuery::parse(query)?;
+    let Some(name) = &found.model else { return unnamed(snapshot, scopes, received) };
+    let target = resolve(snapshot, scopes.named, name)?;
+    Ok(Plan {
+        provider: target.provider,
+        body: received.into_body_as_is(),
+        query: Some(found.splice(query, target.upstream_model)),
+        model: Some(target.upstream_model.into()),
+        makes_object: true,
+        extra_frame: None,
+    })
 }
 
 /// Decides where a message of a session goes, and splices its model.
@@ -98,7 +124,7 @@ fn plan_json(
     let Some(target) = target else {
         let provider = without_model(snapshot, maker.map_or(scopes.unnamed, Scope::Pinned))?;
         let body = RequestBody::whole(body.clone());
-        return Ok(Plan { provider, body, model: None, makes_object, extra_frame: None });
+        return Ok(Plan { provider, body, query: None, model: None, makes_object, extra_frame: None });
     };
     let may_ask = snapshot.providers.provider(target.provider).inject_stream_usage
         && matches!(route.operation, Operation::ChatCompletions | Operation::Completions);
@@ -107,6 +133,7 @@ fn plan_json(
         provider: target.provider,
         extra_frame: usage.as_ref().map(|_| ExtraFrame::default()),
         body: head.splice(body, target.upstream_model, usage),
+        query: None,
         model: Some(target.upstream_model.into()),
         makes_object,
     })
@@ -154,6 +181,7 @@ fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Re
     Ok(Plan {
         provider: first.provider,
         body: batch::splice(&received.held, &models, targets.iter().map(|target| target.upstream_model)),
+        query: None,
         model: is_one_model.then(|| first.upstream_model.into()),
         makes_object: true,
         extra_frame: None,
@@ -171,7 +199,7 @@ fn resolve<'s>(snapshot: &'s Snapshot, scope: Scope, name: &'s str) -> Result<Ta
 fn unnamed(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
     let provider = without_model(snapshot, scopes.unnamed)?;
     let body = received.into_body_as_is();
-    Ok(Plan { provider, body, model: None, makes_object: true, extra_frame: None })
+    Ok(Plan { provider, body, query: None, model: None, makes_object: true, extra_frame: None })
 }
 
 /// Returns the provider of a request that names no model: the pinned one, else the kind's root.

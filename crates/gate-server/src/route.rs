@@ -73,6 +73,12 @@ impl Forward<'_> {
             .any(|name| first.eq_ignore_ascii_case(name.as_bytes()))
     }
 
+    /// Tells whether the query may name the model, as it does for calls over WebRTC whose body is the
+    /// offer alone.
+    pub(crate) fn has_model_in_query(&self) -> bool {
+        matches!(self.tail, "/realtime" | "/realtime/calls")
+    }
+
     /// Tells whether the vendor's API answers a WebSocket upgrade on this path.
     pub(crate) fn can_upgrade(&self) -> bool {
         WEBSOCKET_TAILS.contains(&self.tail)

@@ -28,10 +28,7 @@ impl Scopes<'_> {
     pub(crate) fn maker(&self, snapshot: &Snapshot, objects: &NamedObjects<'_>) -> Option<ProviderIndex> {
         match (self.named, self.unnamed) {
             (Scope::Kind(_), Scope::Pinned(maker)) => Some(maker),
-            (Scope::Kind(kind), Scope::Kind(_)) => {
-                known(snapshot, kind, &self.makers.find_any(objects.ids())?)
-            }
-            (Scope::Pinned(_), _) => None,
+            (scope, _) => maker_of(self.makers, snapshot, scope, objects.ids()),
         }
     }
 }
@@ -83,6 +80,17 @@ pub(crate) fn scope_of_object(
     }
     let maker = makers.find(route.tail).and_then(|id| known(snapshot, route.kind, &id));
     maker.map_or(scope, Scope::Pinned)
+}
+
+/// Returns the provider that made the first of these objects whose maker is known. A pin outranks it.
+pub(crate) fn maker_of<'i>(
+    makers: &Makers,
+    snapshot: &Snapshot,
+    scope: Scope,
+    ids: impl Iterator<Item = &'i str>,
+) -> Option<ProviderIndex> {
+    let Scope::Kind(kind) = scope else { return None };
+    known(snapshot, kind, &makers.find_any(ids)?)
 }
 
 /// Finds the provider of an id that was remembered. A reload may have removed it, taken away what it

@@ -26,24 +26,24 @@ use crate::error::{ApiError, ErrorCode};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::hops::Hops;
+use crate::makers::Makers;
+use crate::query::ModelQuery;
 use crate::relay::Treatment;
 use crate::route::{Forward, Route, WEBSOCKET_TAILS};
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
-use crate::{failure, forward, headers, plan};
+use crate::{failure, forward, headers, plan, scope};
 
 mod births;
 mod frame;
 mod handshake;
 mod message;
-mod query;
 mod refusal;
 mod session;
 mod tunnel;
 mod turn;
 mod usage;
 
-use query::ModelQuery;
 use session::Session;
 pub(crate) use tunnel::Switch;
 pub use tunnel::Tunnel;
@@ -176,7 +176,7 @@ async fn ask(
     exchange: &mut Exchange,
 ) -> Result<Answer, ApiError> {
     let Opening { gateway, snapshot, parts, route, scope, credentials, hops } = opening;
-    let target = Target::find(snapshot, scope, parts.uri.query().unwrap_or_default())?;
+    let target = Target::find(snapshot, scope, gateway.makers(), parts.uri.query().unwrap_or_default())?;
     if !snapshot.providers.provider(target.provider).websocket {
         return Err(unsupported());
     }
@@ -192,7 +192,7 @@ async fn ask(
     let request = UpstreamRequest {
         method: Method::GET,
         path: route.tail.to_owned(),
-        query: target.query,
+        query: forward::query_of(target.query.as_deref(), snapshot.providers.provider(target.provider)),
         headers: upstream_headers,
         credential,
         body: RequestBody::empty(),
@@ -249,20 +249,20 @@ struct Target {
 }
 
 impl Target {
-    fn find(snapshot: &Snapshot, scope: Scope, query: &str) -> Result<Self, ApiError> {
+    fn find(snapshot: &Snapshot, scope: Scope, makers: &Makers, query: &str) -> Result<Self, ApiError> {
         let found = ModelQuery::parse(query)?;
-        let target = match &found.model {
-            Some(name) => {
+        let target = match (&found.model, &found.call) {
+            (Some(name), _) => {
                 let name_ref = ModelRef::parse(name).map_err(|error| failure::name(&error))?;
                 let resolved = snapshot.providers.resolve(name_ref, scope);
                 resolved.map_err(|error| failure::resolve(&snapshot.providers, name, scope, &error))?
             }
-            // The call that is joined has its model already.
-            None if found.has_call => {
-                let provider = plan::without_model(snapshot, scope)?;
+            (None, Some(call)) => {
+                let maker = scope::maker_of(makers, snapshot, scope, [call.as_str()].into_iter());
+                let provider = plan::without_model(snapshot, maker.map_or(scope, Scope::Pinned))?;
                 return Ok(Self { provider, model: None, query: Some(query.to_owned()) });
             }
-            None => snapshot.providers.resolve_default(scope).ok_or_else(missing_model)?,
+            (None, None) => snapshot.providers.resolve_default(scope).ok_or_else(missing_model)?,
         };
         Ok(Self {
             provider: target.provider,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 mod batches;
+mod calls;
 mod faults;
 mod forms;
 mod forwarding;
