@@ -160,6 +160,14 @@ impl ProviderTree {
         self.resolve_traced(name, scope, &mut ())
     }
 
+    /// Finds the target of a name at the provider that made an object which the request names too:
+    /// the maker's model of that name, or the name as it is where the maker takes any. Nothing for a
+    /// name that leads to another provider by a kind or a path in it, and for one that only the
+    /// other kind has.
+    pub fn resolve_at_maker<'a>(&'a self, name: ModelRef<'a>, maker: ProviderIndex) -> Option<Target<'a>> {
+        resolve::at_maker(self, name, maker)
+    }
+
     /// Finds the target of a name and tells `trace` what each step found.
     pub(crate) fn resolve_traced<'a>(
         &'a self,

@@ -10,7 +10,7 @@ use gate_upstream::{
     RequestCredential, Timings, UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse,
 };
 use gate_usage::{ContentType, Dialect, StepTimes};
-use http::header::{CONNECTION, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::header::{CONNECTION, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION};
 use http::request::Parts;
 use http::{HeaderName, Method, StatusCode};
 use http_body::Body;
@@ -23,7 +23,7 @@ use crate::error::{ApiError, ErrorCode, GATEWAY_ERROR, StreamDialect};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::hops::Hops;
-use crate::makers::Birth;
+use crate::makers::{self, Birth};
 use crate::relay::{Framing, Treatment};
 use crate::route::{Forward, Operation};
 use crate::scope::{self, Scopes};
@@ -90,7 +90,9 @@ where
         let opening = websocket::Opening { gateway, snapshot, parts, route, scope, credentials, hops };
         return Box::pin(websocket::open(opening, in_flight, exchange)).await;
     }
-    let scopes = Scopes { named: scope, unnamed: scope::scope_of_object(gateway, snapshot, &route, scope) };
+    let makers = gateway.makers();
+    let unnamed = scope::scope_of_object(makers, snapshot, &route, scope);
+    let scopes = Scopes { named: scope, unnamed, makers };
     let begin = Instant::now();
     let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
     let received = intake::take_in(body, &parts.headers, route.operation, bounds).await;
@@ -103,7 +105,7 @@ where
     let begin = Instant::now();
     // Kept only to be read once more; the bytes are shared with what is sent.
     let to_estimate = snapshot.server.estimate_usage.then(|| received.held.clone());
-    let plan = plan::plan(snapshot, &route, scopes, received)?;
+    let plan = plan::plan(snapshot, &route, scopes, parts.uri.query(), received)?;
     exchange.record.steps.route = Some(begin.elapsed());
     let endpoint = snapshot.endpoint(plan.provider);
     exchange.record.provider = Some(endpoint.shared_name());
@@ -131,7 +133,7 @@ where
     let request = UpstreamRequest {
         method: parts.method.clone(),
         path,
-        query: query_of(parts, provider),
+        query: query_of(plan.query.as_deref().or(parts.uri.query()), provider),
         headers: upstream_headers,
         credential,
         body: plan.body,
@@ -166,10 +168,16 @@ where
     if is_our_key && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         blame_our_key(snapshot, plan.provider, exchange, &mut answer).await?;
     }
-    if may_be_new_object(&route, &parts.method, &answer)
-        && snapshot.providers.kind_root(route.kind) != Some(plan.provider)
+    if plan.makes_object
+        && parts.method == Method::POST
+        && answer.status.is_success()
+        && makers::matters(&snapshot.providers, plan.provider)
     {
-        exchange.birth = Some(Birth::new(Arc::clone(gateway.makers()), endpoint.shared_name()));
+        if route.tail == "/realtime/calls" {
+            makers.note_location(answer.headers.get(LOCATION), &endpoint.shared_name());
+        } else if may_be_new_object(&answer) {
+            exchange.birth = Some(Birth::new(Arc::clone(makers), endpoint.shared_name()));
+        }
     }
     if !upload.is_whole() {
         // An answer before the end of the upload: nobody may read the rest, so that nothing can
@@ -188,31 +196,19 @@ pub(crate) fn note_steps(steps: &mut StepTimes, timings: &Timings) {
     steps.upstream = Some(timings.first_byte);
 }
 
-/// Tells whether an answer may show an object that later requests name by its id. Answers that are
-/// kept by nobody would only fill the memory.
-fn may_be_new_object(route: &Forward<'_>, method: &Method, answer: &Answer) -> bool {
-    let makes_objects = !matches!(
-        route.operation,
-        Operation::ChatCompletions
-            | Operation::Completions
-            | Operation::Embeddings
-            | Operation::Messages
-            | Operation::CountTokens
-    );
+/// Tells whether an answer may show an object that was made.
+fn may_be_new_object(answer: &Answer) -> bool {
     let content_type = match &answer.payload {
         Payload::Upstream { content_type, .. } => *content_type,
         Payload::Full(_) | Payload::Tunnel(_) => return false,
     };
-    makes_objects
-        && *method == Method::POST
-        && answer.status.is_success()
-        && matches!(content_type, ContentType::Json | ContentType::EventStream)
+    matches!(content_type, ContentType::Json | ContentType::EventStream)
 }
 
 /// Returns the client's query without the parameters that the operator has set, such as
 /// `api-version`: those are not the client's to change.
-fn query_of(parts: &Parts, provider: &Provider) -> Option<String> {
-    let query = provider.client_query(parts.uri.query()?);
+pub(crate) fn query_of(query: Option<&str>, provider: &Provider) -> Option<String> {
+    let query = provider.client_query(query?);
     (!query.is_empty()).then(|| query.into_owned())
 }
 

@@ -36,7 +36,7 @@ use crate::serve::{Bounds, Peers, Place, TlsAcceptor, TooMany};
 use crate::shutdown::{InFlight, Shutdown};
 use crate::snapshot::{BuildError, Snapshot};
 use crate::upload::ClientBody;
-use crate::{edge, failure, forward, own, panics, receive};
+use crate::{edge, failure, forward, own, panics, receive, websocket};
 
 /// The header by which clients of Anthropic can be told from those of OpenAI.
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -182,7 +182,9 @@ impl Gateway {
         let begin = Instant::now();
         let credentials = ClientCredentials::parse(&parts.headers)?;
         exchange.record.steps.auth = Some(begin.elapsed());
-        match route? {
+        let route = route?;
+        websocket::check_route(&route, parts)?;
+        match route {
             Route::Own(own) => own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)),
             Route::Forward(route) => {
                 let most = snapshot.server.limits.max_in_flight;

@@ -12,6 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::{ApiError, ErrorCode};
+use crate::objects::{self, NamedObjects};
 
 /// What a JSON request says about itself, borrowed from its body.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub(crate) struct RequestHead<'b> {
     pub(crate) model: Option<ModelMember<'b>>,
     /// Whether a `prompt` stands beside it: a stored prompt can bring its own model.
     pub(crate) has_prompt: bool,
+    /// The objects that it names.
+    pub(crate) objects: NamedObjects<'b>,
+    /// Whether the provider is told to keep the answer.
+    pub(crate) store: Option<bool>,
     /// Whether a `Model` in other letters is there.
     has_model_twin: bool,
     is_streaming: bool,
@@ -92,6 +97,8 @@ impl<'b> RequestHead<'b> {
         Ok(Self {
             model,
             has_prompt: members.has_prompt,
+            objects: members.objects,
+            store: members.store,
             has_model_twin: members.has_model_twin,
             is_streaming: members.stream.map(RawValue::get) == Some("true"),
             stream_options,
@@ -272,6 +279,8 @@ struct Members<'b> {
     stream_options: Option<&'b RawValue>,
     is_stream_options_repeated: bool,
     has_prompt: bool,
+    objects: NamedObjects<'b>,
+    store: Option<bool>,
     has_model_twin: bool,
     is_empty: bool,
     duplicate: Option<&'static str>,
@@ -303,6 +312,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
                     // `null` is how some clients leave a member out.
                     members.has_prompt |= map.next_value::<&RawValue>()?.get() != "null";
                 }
+                Key::Object(at) => members.objects.set(at, map.next_value::<&RawValue>()?.get()),
+                Key::Store => members.store = map.next_value::<&RawValue>()?.get().parse().ok(),
                 Key::ModelTwin => {
                     members.has_model_twin = true;
                     map.next_value::<IgnoredAny>()?;
@@ -340,7 +351,7 @@ impl SeenKeys {
                 let seen = self.max_tokens.get_mut(at)?;
                 (std::mem::replace(seen, true), *MAX_TOKENS_KEYS.get(at)?)
             }
-            Key::StreamOptions | Key::Prompt | Key::Other => return None,
+            Key::StreamOptions | Key::Prompt | Key::Object(_) | Key::Store | Key::Other => return None,
         };
         was_seen.then_some(name)
     }
@@ -357,6 +368,9 @@ enum Key {
     Stream,
     StreamOptions,
     Prompt,
+    /// One of [`objects::KEYS`].
+    Object(usize),
+    Store,
     /// One of [`MAX_TOKENS_KEYS`].
     MaxTokens(usize),
     Other,
@@ -388,10 +402,12 @@ impl Visitor<'_> for KeySeed {
             b"stream" => Key::Stream,
             b"stream_options" => Key::StreamOptions,
             b"prompt" => Key::Prompt,
+            b"store" => Key::Store,
             _ if key.eq_ignore_ascii_case(b"model") => Key::ModelTwin,
             _ => {
-                let position = MAX_TOKENS_KEYS.iter().position(|name| name.as_bytes() == key);
-                position.map_or(Key::Other, Key::MaxTokens)
+                let place = |names: &[&str]| names.iter().position(|name| name.as_bytes() == key);
+                let bound = place(&MAX_TOKENS_KEYS).map(Key::MaxTokens);
+                bound.or_else(|| place(&objects::KEYS).map(Key::Object)).unwrap_or(Key::Other)
             }
         })
     }

@@ -1,10 +1,12 @@
 //! Remembers which provider made an object, so that a later request for the object's id goes there.
-//! It reads the id from the beginning of an answer and the path of a request, and nothing else.
+//! It reads the id from the beginning of an answer; the ids that requests name are given to it.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gate_config::{ProviderIndex, ProviderTree};
+use http::HeaderValue;
 use memchr::memmem;
 
 /// The most ids that are kept; the oldest go first. An entry takes some 200 bytes.
@@ -29,10 +31,26 @@ struct Made {
 impl Makers {
     /// Returns the provider that made an object in the path, whose first segment is a collection.
     pub(crate) fn find(&self, tail: &str) -> Option<Arc<str>> {
-        let mut ids = tail.split('/').skip(2).filter(|id| ID_BYTES.contains(&id.len())).peekable();
+        self.find_any(tail.split('/').skip(2))
+    }
+
+    /// Returns the provider that made the first of these objects whose maker is known.
+    pub(crate) fn find_any<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Option<Arc<str>> {
+        let mut ids = ids.filter(|id| ID_BYTES.contains(&id.len())).peekable();
         ids.peek()?;
         let made = self.lock();
         ids.find_map(|id| made.makers.get(id)).map(Arc::clone)
+    }
+
+    /// Notes who made what the address of an answer ends with, if that can be an id. A call over
+    /// WebRTC is answered by no JSON, and named there alone.
+    pub(crate) fn note_location(&self, location: Option<&HeaderValue>, maker: &Arc<str>) {
+        let location = location.and_then(|location| location.to_str().ok()).unwrap_or_default();
+        let path = location.split(['?', '#']).next().unwrap_or_default();
+        let id = path.rsplit('/').next().unwrap_or_default();
+        if ID_BYTES.contains(&id.len()) {
+            self.note(id, maker);
+        }
     }
 
     /// Notes who made an object. The first word counts, so that no provider takes over an id of
@@ -62,6 +80,16 @@ impl fmt::Debug for Makers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Makers").field("ids", &self.lock().ids.len()).finish()
     }
+}
+
+/// Tells whether it matters who made an object: not where a request for it goes to the one provider
+/// of its kind in any case.
+pub(crate) fn matters(providers: &ProviderTree, maker: ProviderIndex) -> bool {
+    let kind = providers.provider(maker).kind;
+    let others = |(at, provider): (ProviderIndex, &gate_config::Provider)| {
+        at != maker && provider.kind == kind && provider.is_configured
+    };
+    providers.kind_root(kind) != Some(maker) || providers.providers().any(others)
 }
 
 /// Looks for the id in an answer that may be a new object.
@@ -144,6 +172,25 @@ mod tests {
         makers.note("file-00000001", &b);
         assert_eq!(makers.find("/files/file-00000001"), Some(a));
         assert_eq!(makers.find("/file-00000001"), None);
+    }
+
+    // Spec: api A-62.
+    #[test]
+    fn a_maker_matters_where_its_kind_has_another() {
+        let check = |config: &str, maker: &str, expected: bool| {
+            let sources = gate_config::Sources::empty().with_text("test", config);
+            let providers = gate_config::load(&sources).unwrap().config.providers;
+            assert_eq!(matters(&providers, providers.find(maker).unwrap()), expected, "{maker} in {config}");
+        };
+        let root = "[llm.provider.openai]\napi_key = \"k\"\n";
+        let azure = "[llm.provider.openai.azure]\napi_key = \"k\"\napi_base = \"http://a/v1\"\n";
+        let glm = "[llm.provider.anthropic.glm]\napi_key = \"k\"\napi_base = \"http://g\"\n";
+        check(root, "openai", false);
+        check(&[root, glm].concat(), "openai", false);
+        check(&[root, azure].concat(), "openai", true);
+        check(&[root, azure].concat(), "openai.azure", true);
+        // Nothing without a maker goes anywhere else.
+        check(azure, "openai.azure", true);
     }
 
     #[test]

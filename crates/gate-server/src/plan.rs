@@ -9,17 +9,22 @@ use crate::error::ApiError;
 use crate::extra_frame::ExtraFrame;
 use crate::head::RequestHead;
 use crate::intake::{Content, Received};
+use crate::query::ModelQuery;
 use crate::route::{Forward, Operation};
 use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
-use crate::{batch, failure};
+use crate::{batch, failure, objects};
 
 /// Where a request goes, and with which bytes.
 pub(crate) struct Plan {
     pub(crate) provider: ProviderIndex,
     pub(crate) body: RequestBody,
+    /// The query, where it names the model and that is replaced in it.
+    pub(crate) query: Option<String>,
     /// The upstream model, where the request names one.
     pub(crate) model: Option<Box<str>>,
+    /// Whether the answer may be an object that later requests name.
+    pub(crate) makes_object: bool,
     /// What is not the client's own of the answer, because the gateway asked for it.
     pub(crate) extra_frame: Option<ExtraFrame>,
 }
@@ -28,10 +33,12 @@ pub(crate) struct Plan {
 pub(crate) fn plan(
     snapshot: &Snapshot,
     route: &Forward<'_>,
-    scopes: Scopes,
+    scopes: Scopes<'_>,
+    query: Option<&str>,
     received: Received,
 ) -> Result<Plan, ApiError> {
     match &received.content {
+        Content::Opaque if route.has_model_in_query() => plan_query(snapshot, scopes, query, received),
         Content::Opaque => unnamed(snapshot, scopes, received),
         Content::Form(model) => {
             let Some(model) = model.as_ref().filter(|model| !model.value.is_empty()) else {
@@ -47,50 +54,77 @@ pub(crate) fn plan(
                 [held.slice(..model.span.start), new, held.slice(model.span.end..)]
             };
             let model = Some(target.upstream_model.into());
-            Ok(Plan { provider: target.provider, body: received.into_body(pieces), model, extra_frame: None })
+            let provider = target.provider;
+            let body = received.into_body(pieces);
+            Ok(Plan { provider, body, query: None, model, makes_object: true, extra_frame: None })
         }
         Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
         Content::Json => plan_json(snapshot, route, scopes, &received.held),
     }
 }
 
+/// Decides where a request goes whose query may name the model, and splices it.
+fn plan_query(
+    snapshot: &Snapshot,
+    scopes: Scopes<'_>,
+    query: Option<&str>,
+    received: Received,
+) -> Result<Plan, ApiError> {
+    let query = query.unwrap_or_default();
+    let found = ModelQuery::parse(query)?;
+    let Some(name) = &found.model else { return unnamed(snapshot, scopes, received) };
+    let target = resolve(snapshot, scopes.named, name)?;
+    Ok(Plan {
+        provider: target.provider,
+        body: received.into_body_as_is(),
+        query: Some(found.splice(query, target.upstream_model)),
+        model: Some(target.upstream_model.into()),
+        makes_object: true,
+        extra_frame: None,
+    })
+}
+
 /// Decides where a message of a session goes, and splices its model.
 pub(crate) fn plan_message(
     snapshot: &Snapshot,
     route: &Forward<'_>,
-    scope: Scope,
+    scopes: Scopes<'_>,
     message: &Bytes,
 ) -> Result<Plan, ApiError> {
-    plan_json(snapshot, route, Scopes { named: scope, unnamed: scope }, message)
+    plan_json(snapshot, route, scopes, message)
 }
 
 /// Decides where a JSON body goes, and splices its model.
 fn plan_json(
     snapshot: &Snapshot,
     route: &Forward<'_>,
-    scopes: Scopes,
+    scopes: Scopes<'_>,
     body: &Bytes,
 ) -> Result<Plan, ApiError> {
     let head = RequestHead::parse(body)?;
     let name = head.model.as_ref().map(|model| model.name.as_ref()).filter(|name| !name.is_empty());
-    let target = match name {
-        Some(name) => resolve(snapshot, scopes.named, name)?,
-        None if !route.operation.needs_model()
-            || (route.operation == Operation::Responses && head.has_prompt) =>
-        {
-            let provider = without_model(snapshot, scopes.unnamed)?;
-            return Ok(Plan {
-                provider,
-                body: RequestBody::whole(body.clone()),
-                model: None,
-                extra_frame: None,
-            });
+    let makes_object = objects::makes_object(route, &head);
+    let maker = scopes.maker(snapshot, &head.objects);
+    let needs_model =
+        route.operation.needs_model() && !(route.operation == Operation::Responses && head.has_prompt);
+    let target = match (name, maker) {
+        (Some(name), maker) => resolve_near(snapshot, scopes.named, maker, name).map(Some)?,
+        (None, _) if !needs_model => None,
+        (None, Some(maker)) => {
+            head.require_no_twin()?;
+            pinned_default(snapshot, Scope::Pinned(maker))
         }
-        None => {
+        (None, None) => {
             head.require_no_twin()?;
             let default = snapshot.providers.resolve_default(scopes.named);
-            default.or_else(|| pinned_default(snapshot, scopes.named)).ok_or_else(failure::missing_model)?
+            let default = default.or_else(|| pinned_default(snapshot, scopes.named));
+            Some(default.ok_or_else(failure::missing_model)?)
         }
+    };
+    let Some(target) = target else {
+        let provider = without_model(snapshot, maker.map_or(scopes.unnamed, Scope::Pinned))?;
+        let body = RequestBody::whole(body.clone());
+        return Ok(Plan { provider, body, query: None, model: None, makes_object, extra_frame: None });
     };
     let may_ask = snapshot.providers.provider(target.provider).inject_stream_usage
         && matches!(route.operation, Operation::ChatCompletions | Operation::Completions);
@@ -99,8 +133,22 @@ fn plan_json(
         provider: target.provider,
         extra_frame: usage.as_ref().map(|_| ExtraFrame::default()),
         body: head.splice(body, target.upstream_model, usage),
+        query: None,
         model: Some(target.upstream_model.into()),
+        makes_object,
     })
+}
+
+/// Finds what a name stands for, at first at the provider that made an object which the request names
+/// too: no other has it.
+fn resolve_near<'s>(
+    snapshot: &'s Snapshot,
+    scope: Scope,
+    maker: Option<ProviderIndex>,
+    name: &'s str,
+) -> Result<Target<'s>, ApiError> {
+    let at_maker = |maker| snapshot.providers.resolve_at_maker(ModelRef::parse(name).ok()?, maker);
+    maker.and_then(at_maker).map_or_else(|| resolve(snapshot, scope, name), Ok)
 }
 
 /// Returns the pinned provider's own default model: a pin without a model means the provider.
@@ -111,7 +159,7 @@ fn pinned_default(snapshot: &Snapshot, scope: Scope) -> Option<Target<'_>> {
 }
 
 /// Resolves every model of a batch. The provider gets the whole of it, so all must be its own.
-fn plan_batch(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result<Plan, ApiError> {
+fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
     let models = batch::models(&received.held)?;
     let mut targets: Vec<Target<'_>> = Vec::with_capacity(models.len());
     for (at, model) in models.iter().enumerate() {
@@ -133,7 +181,9 @@ fn plan_batch(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result
     Ok(Plan {
         provider: first.provider,
         body: batch::splice(&received.held, &models, targets.iter().map(|target| target.upstream_model)),
+        query: None,
         model: is_one_model.then(|| first.upstream_model.into()),
+        makes_object: true,
         extra_frame: None,
     })
 }
@@ -146,9 +196,10 @@ fn resolve<'s>(snapshot: &'s Snapshot, scope: Scope, name: &'s str) -> Result<Ta
 }
 
 /// Plans a request that names no model: it goes out as it came.
-fn unnamed(snapshot: &Snapshot, scopes: Scopes, received: Received) -> Result<Plan, ApiError> {
+fn unnamed(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
     let provider = without_model(snapshot, scopes.unnamed)?;
-    Ok(Plan { provider, body: received.into_body_as_is(), model: None, extra_frame: None })
+    let body = received.into_body_as_is();
+    Ok(Plan { provider, body, query: None, model: None, makes_object: true, extra_frame: None })
 }
 
 /// Returns the provider of a request that names no model: the pinned one, else the kind's root.

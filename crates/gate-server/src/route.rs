@@ -73,9 +73,15 @@ impl Forward<'_> {
             .any(|name| first.eq_ignore_ascii_case(name.as_bytes()))
     }
 
+    /// Tells whether the query may name the model, as it does for calls over WebRTC whose body is the
+    /// offer alone.
+    pub(crate) fn has_model_in_query(&self) -> bool {
+        matches!(self.tail, "/realtime" | "/realtime/calls")
+    }
+
     /// Tells whether the vendor's API answers a WebSocket upgrade on this path.
     pub(crate) fn can_upgrade(&self) -> bool {
-        matches!(self.tail, "/responses" | "/realtime" | "/realtime/translations" | "/live/sessions")
+        WEBSOCKET_TAILS.contains(&self.tail)
     }
 }
 
@@ -115,6 +121,10 @@ impl Operation {
         !matches!(self, Self::MessageBatch | Self::OtherJson | Self::Form | Self::Opaque)
     }
 }
+
+/// Where the vendors' APIs take a WebSocket, below `/v1`.
+pub(crate) const WEBSOCKET_TAILS: [&str; 4] =
+    ["/responses", "/realtime", "/realtime/translations", "/live/sessions"];
 
 /// Methods that the vendors' APIs use. Any other is refused before it reaches a provider.
 pub(crate) const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
@@ -257,6 +267,7 @@ fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
             "/complete"
             | "/moderations"
             | "/decisions"
+            | "/batches"
             | "/responses/compact"
             | "/responses/input_tokens"
             | "/images/generations"

@@ -7,15 +7,30 @@ use http::HeaderMap;
 use crate::error::{ApiError, ErrorCode};
 use crate::failure;
 use crate::forward::PROVIDER;
-use crate::gateway::Gateway;
+use crate::makers::Makers;
+use crate::objects::NamedObjects;
 use crate::route::{self, Forward, Operation};
 use crate::snapshot::Snapshot;
 
 /// Where names are looked up, and where a request without a name goes.
 #[derive(Clone, Copy)]
-pub(crate) struct Scopes {
+pub(crate) struct Scopes<'g> {
     pub(crate) named: Scope,
+    /// As `named`, unless the path names an object whose maker is known.
     pub(crate) unnamed: Scope,
+    /// Who made the objects that a body names.
+    pub(crate) makers: &'g Makers,
+}
+
+impl Scopes<'_> {
+    /// Returns the provider that made an object which the request names: in its path, or among
+    /// `objects`. A pin outranks it.
+    pub(crate) fn maker(&self, snapshot: &Snapshot, objects: &NamedObjects<'_>) -> Option<ProviderIndex> {
+        match (self.named, self.unnamed) {
+            (Scope::Kind(_), Scope::Pinned(maker)) => Some(maker),
+            (scope, _) => maker_of(self.makers, snapshot, scope, objects.ids()),
+        }
+    }
 }
 
 /// Turns what the path or the header pins into where names are looked up. A pin by the header also
@@ -52,10 +67,9 @@ pub(crate) fn scope_of(
     Ok(Scope::Pinned(by_header))
 }
 
-/// Sends a request for an object that one of the providers made to that provider. A pin outranks it,
-/// and so does a model.
+/// Sends a request for an object that one of the providers made to that provider. A pin outranks it.
 pub(crate) fn scope_of_object(
-    gateway: &Gateway,
+    makers: &Makers,
     snapshot: &Snapshot,
     route: &Forward<'_>,
     scope: Scope,
@@ -64,10 +78,27 @@ pub(crate) fn scope_of_object(
     if scope != Scope::Kind(route.kind) || !may_be_unnamed {
         return scope;
     }
-    let maker = gateway.makers().find(route.tail).and_then(|id| snapshot.providers.find(&id));
-    // A reload may have removed the provider, or given its name to another kind.
-    let maker = maker.filter(|maker| snapshot.providers.provider(*maker).kind == route.kind);
+    let maker = makers.find(route.tail).and_then(|id| known(snapshot, route.kind, &id));
     maker.map_or(scope, Scope::Pinned)
+}
+
+/// Returns the provider that made the first of these objects whose maker is known. A pin outranks it.
+pub(crate) fn maker_of<'i>(
+    makers: &Makers,
+    snapshot: &Snapshot,
+    scope: Scope,
+    ids: impl Iterator<Item = &'i str>,
+) -> Option<ProviderIndex> {
+    let Scope::Kind(kind) = scope else { return None };
+    known(snapshot, kind, &makers.find_any(ids)?)
+}
+
+/// Finds the provider of an id that was remembered. A reload may have removed it, taken away what it
+/// needs, or given its name to another kind.
+fn known(snapshot: &Snapshot, kind: ProviderKind, id: &str) -> Option<ProviderIndex> {
+    let found = snapshot.providers.find(id)?;
+    let provider = snapshot.providers.provider(found);
+    (provider.kind == kind && provider.is_configured).then_some(found)
 }
 
 /// Finds the provider that `x-gateway-provider` names by its dotted path.

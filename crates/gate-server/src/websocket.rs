@@ -6,6 +6,7 @@
 //! agrees by itself, reads that message, and then asks the provider.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use gate_config::{ProviderIndex, Scope};
 use gate_model_ref::ModelRef;
@@ -25,16 +26,18 @@ use crate::error::{ApiError, ErrorCode};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::hops::Hops;
+use crate::makers::Makers;
+use crate::query::ModelQuery;
 use crate::relay::Treatment;
-use crate::route::Forward;
+use crate::route::{Forward, Route, WEBSOCKET_TAILS};
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
-use crate::{failure, forward, headers, plan};
+use crate::{failure, forward, headers, plan, scope};
 
+mod births;
 mod frame;
 mod handshake;
 mod message;
-mod query;
 mod refusal;
 mod session;
 mod tunnel;
@@ -43,7 +46,6 @@ mod usage;
 
 #[cfg(any(test, fuzzing))]
 pub use message::property::frames;
-use query::ModelQuery;
 use session::Session;
 pub(crate) use tunnel::Switch;
 pub use tunnel::Tunnel;
@@ -61,6 +63,22 @@ pub(crate) struct Opening<'r> {
     pub(crate) scope: Scope,
     pub(crate) credentials: ClientCredentials,
     pub(crate) hops: Hops,
+}
+
+/// Refuses a handshake where there is no WebSocket: as a plain request it would be answered by what
+/// its sender cannot read. An offer of another protocol is one that a server may leave be.
+///
+/// # Errors
+/// 400, and the message names the paths that take one.
+pub(crate) fn check_route(route: &Route<'_>, parts: &Parts) -> Result<(), ApiError> {
+    let takes_one = matches!(route, Route::Forward(route) if is_wanted(route, parts));
+    if takes_one || !handshake::is_offered(parts) {
+        return Ok(());
+    }
+    let paths = WEBSOCKET_TAILS.map(|tail| format!("`GET /v1{tail}`")).join(", ");
+    let message =
+        format!("there is no WebSocket here, only at {paths}; send a plain request without `upgrade`");
+    Err(ApiError::new(ErrorCode::BadRequest, message))
 }
 
 /// Tells whether a request opens a session. Elsewhere an `upgrade` header is one of the connection,
@@ -143,6 +161,8 @@ fn agree(opening: Opening<'_>, client: OnUpgrade, key: &HeaderValue) -> Answer {
             snapshot: Arc::clone(opening.snapshot),
             kind: opening.route.kind,
             scope: opening.scope,
+            makers: Arc::clone(opening.gateway.makers()),
+            makes_object: AtomicBool::new(false),
         },
         credentials: opening.credentials,
         headers: client_headers,
@@ -160,7 +180,7 @@ async fn ask(
     exchange: &mut Exchange,
 ) -> Result<Answer, ApiError> {
     let Opening { gateway, snapshot, parts, route, scope, credentials, hops } = opening;
-    let target = Target::find(snapshot, scope, parts.uri.query().unwrap_or_default())?;
+    let target = Target::find(snapshot, scope, gateway.makers(), parts.uri.query().unwrap_or_default())?;
     if !snapshot.providers.provider(target.provider).websocket {
         return Err(unsupported());
     }
@@ -176,7 +196,7 @@ async fn ask(
     let request = UpstreamRequest {
         method: Method::GET,
         path: route.tail.to_owned(),
-        query: target.query,
+        query: forward::query_of(target.query.as_deref(), snapshot.providers.provider(target.provider)),
         headers: upstream_headers,
         credential,
         body: RequestBody::empty(),
@@ -236,20 +256,20 @@ struct Target {
 }
 
 impl Target {
-    fn find(snapshot: &Snapshot, scope: Scope, query: &str) -> Result<Self, ApiError> {
+    fn find(snapshot: &Snapshot, scope: Scope, makers: &Makers, query: &str) -> Result<Self, ApiError> {
         let found = ModelQuery::parse(query)?;
-        let target = match &found.model {
-            Some(name) => {
+        let target = match (&found.model, &found.call) {
+            (Some(name), _) => {
                 let name_ref = ModelRef::parse(name).map_err(|error| failure::name(&error))?;
                 let resolved = snapshot.providers.resolve(name_ref, scope);
                 resolved.map_err(|error| failure::resolve(&snapshot.providers, name, scope, &error))?
             }
-            // The call that is joined has its model already.
-            None if found.has_call => {
-                let provider = plan::without_model(snapshot, scope)?;
+            (None, Some(call)) => {
+                let maker = scope::maker_of(makers, snapshot, scope, [call.as_str()].into_iter());
+                let provider = plan::without_model(snapshot, maker.map_or(scope, Scope::Pinned))?;
                 return Ok(Self { provider, model: None, query: Some(query.to_owned()) });
             }
-            None => snapshot.providers.resolve_default(scope).ok_or_else(missing_model)?,
+            (None, None) => snapshot.providers.resolve_default(scope).ok_or_else(missing_model)?,
         };
         Ok(Self {
             provider: target.provider,

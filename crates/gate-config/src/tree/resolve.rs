@@ -114,6 +114,30 @@ fn in_pin<'a, T: Trace<'a>>(
     passed.ok_or_else(|| not_found(NotFoundReason::RootNotConfigured(provider.kind), trace))
 }
 
+/// Finds what a name means at the provider that made an object, or nothing where the name says by
+/// itself that it is another's.
+pub(super) fn at_maker<'a>(
+    tree: &'a ProviderTree,
+    name: ModelRef<'a>,
+    maker: ProviderIndex,
+) -> Option<Target<'a>> {
+    let kind = tree.provider(maker).kind;
+    let is_its_own = |target: &Target<'_>| target.provider == maker;
+    let inside = Search::new(tree, kind, Some(maker), name.as_str());
+    // As inside a pin, a name can mean a provider below, which did not make the object.
+    if let Some(target) = inside.configured(&mut ()).ok()? {
+        return Some(target).filter(is_its_own);
+    }
+    // A pin takes `other.gpt-4` for a model; who pins has said so, and here nobody has.
+    let anywhere = Search::new(tree, kind, None, name.as_str());
+    let has_path =
+        name.kind().is_some() || anywhere.itself().is_some() || anywhere.longest_path().0.is_some();
+    if has_path || refuse_other_kinds(tree, name, kind, &mut ()).is_err() {
+        return None;
+    }
+    inside.pass_through(&mut ()).ok().flatten().filter(is_its_own)
+}
+
 /// Removes a provider's path, with or without its kind, from the front of a name.
 fn strip_own_path<'a>(name: &'a str, id: &str) -> Option<&'a str> {
     let strip = |path: &str| {

@@ -5,6 +5,7 @@ use super::*;
 
 mod build;
 mod failures;
+mod makers;
 mod pins;
 mod reference;
 

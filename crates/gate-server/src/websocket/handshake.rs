@@ -26,6 +26,14 @@ pub(super) fn is_wanted(parts: &Parts) -> bool {
     parts.method == Method::GET && names(&parts.headers, &UPGRADE, "websocket")
 }
 
+/// Tells whether a request offers to become a WebSocket, by whatever method. In HTTP/1.0 the header
+/// means nothing (RFC 9110 §7.8), and without its `connection` it is not meant for this hop.
+pub(super) fn is_offered(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_11
+        && names(&parts.headers, &UPGRADE, "websocket")
+        && names(&parts.headers, &CONNECTION, "upgrade")
+}
+
 /// Checks what a client must say to open a session.
 ///
 /// # Errors

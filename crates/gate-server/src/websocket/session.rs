@@ -21,9 +21,9 @@ use super::turn::{Turn, Turns};
 use crate::auth::ClientCredentials;
 use crate::error::{ApiError, ErrorCode, passed_error_message};
 use crate::exchange::Exchange;
-use crate::failure;
 use crate::gateway::Gateway;
 use crate::shutdown::InFlight;
+use crate::{failure, forward};
 
 /// An error that explains itself fits; of a longer one only the status is told.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -166,7 +166,8 @@ impl Session {
         let endpoint = turns.snapshot.endpoint(provider);
         exchange.record.provider = Some(endpoint.shared_name());
         exchange.record.model = model.as_deref().map(Into::into);
-        if !turns.snapshot.providers.provider(provider).websocket {
+        let settings = turns.snapshot.providers.provider(provider);
+        if !settings.websocket {
             let name = endpoint.name();
             let message = format!(
                 "provider `{name}` does not speak WebSocket; send the request as POST over plain HTTP"
@@ -178,7 +179,7 @@ impl Session {
         let request = UpstreamRequest {
             method: Method::GET,
             path: super::RESPONSES.to_owned(),
-            query,
+            query: forward::query_of(query.as_deref(), settings),
             headers,
             credential,
             body: RequestBody::empty(),

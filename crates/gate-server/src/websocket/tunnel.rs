@@ -207,9 +207,16 @@ where
     let (mut from_upstream, mut to_upstream) = split(io);
     let RequestRecord { bytes_in, bytes_out, usage, usage_source, .. } = &mut exchange.record;
     let mut meter = SessionMeter::new(Dialect::Responses, usage, usage_source);
+    let mut births = turns.births(provider);
+    let see = |piece: Piece<'_>| {
+        meter.see(piece);
+        if let Some(births) = births.as_mut().filter(|_| turns.makes_object()) {
+            births.see(piece);
+        }
+    };
     let turned = Turned { turns: &turns, provider, first };
     let upward = carry(turned, &mut reader, read, &mut to_upstream, bytes_in);
-    let downward = copy(&mut from_upstream, write, sent, bytes_out, limit, |piece| meter.see(piece));
+    let downward = copy(&mut from_upstream, write, sent, bytes_out, limit, see);
     both(upward, downward, in_flight).await
 }
 

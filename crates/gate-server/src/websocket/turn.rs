@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use gate_config::{ProviderIndex, Scope};
@@ -12,10 +13,13 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::births::Births;
 use crate::error::{ApiError, ErrorCode};
 use crate::head::RequestHead;
+use crate::makers::{self, Makers};
 use crate::plan::{self, Plan};
 use crate::route::{Forward, Operation, Pin};
+use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
 
 /// Where the messages of one session go: all to the provider of the first one.
@@ -24,6 +28,9 @@ pub(super) struct Turns {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) kind: ProviderKind,
     pub(super) scope: Scope,
+    pub(super) makers: Arc<Makers>,
+    /// Whether the answer to the latest message can be named by a later request.
+    pub(super) makes_object: AtomicBool,
 }
 
 /// A message that asks for an answer.
@@ -45,6 +52,18 @@ struct Envelope<'b> {
 }
 
 impl Turns {
+    /// Returns what notes the responses that `provider` makes in this session, where that matters.
+    pub(super) fn births(&self, provider: ProviderIndex) -> Option<Births> {
+        let maker = || self.snapshot.endpoint(provider).shared_name();
+        makers::matters(&self.snapshot.providers, provider)
+            .then(|| Births::new(Arc::clone(&self.makers), maker()))
+    }
+
+    /// Tells whether a response that now begins can be named later.
+    pub(super) fn makes_object(&self) -> bool {
+        self.makes_object.load(Ordering::Relaxed)
+    }
+
     /// Routes the first message.
     ///
     /// # Errors
@@ -59,7 +78,7 @@ impl Turns {
     /// Routes a later message, and returns what to send to `provider`.
     ///
     /// # Errors
-    /// As for a POST, and for a model of another provider.
+    /// As for a POST, and for a model or an object of another provider.
     pub(super) async fn later(&self, text: Bytes, provider: ProviderIndex) -> Result<Bytes, ApiError> {
         match self.route(&text).await? {
             None => Ok(text),
@@ -67,7 +86,7 @@ impl Turns {
             Some(turn) => Err(ApiError::new(
                 ErrorCode::BadRequest,
                 format!(
-                    "this session is with provider `{}`, and the model belongs to `{}`: open another one for it",
+                    "this session is with provider `{}`, and this message belongs to `{}`: open another one for it",
                     self.snapshot.endpoint(provider).name(),
                     self.snapshot.endpoint(turn.provider).name(),
                 ),
@@ -112,8 +131,10 @@ impl Turns {
             tail: super::RESPONSES,
             operation: Operation::Responses,
         };
-        let Plan { provider, body, model, .. } =
-            plan::plan_message(&self.snapshot, &route, self.scope, &object)?;
+        let scopes = Scopes { named: self.scope, unnamed: self.scope, makers: &self.makers };
+        let Plan { provider, body, model, makes_object, .. } =
+            plan::plan_message(&self.snapshot, &route, scopes, &object)?;
+        self.makes_object.store(makes_object, Ordering::Relaxed);
         Ok(Turn { provider, model, text: whole(body).await })
     }
 }

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 mod batches;
+mod calls;
 mod faults;
 mod forms;
 mod forwarding;
 mod http2;
 mod identity;
+mod objects;
 mod overload;
 mod own_endpoints;
 mod panics;

@@ -120,7 +120,8 @@ async fn what_a_provider_made_stays_with_it() {
         (post("/v1/responses/resp_azure1/cancel", &[], ""), "openai.azure"),
         (get("/v1/messages/batches/msgbatch_glm1/results", &[]), "anthropic.glm"),
         (post("/v1/threads/file-azure1/runs", &[], "{}"), "openai.azure"),
-        (post("/v1/threads/file-azure1/runs", &[], r#"{"model":"gpt-4"}"#), "openai"),
+        (post("/v1/threads/file-azure1/runs", &[], r#"{"model":"openai.gpt-4"}"#), "openai"),
+        (post("/v1/threads/file-azure1/runs", &[], r#"{"model":"gpt-4"}"#), "openai.azure"),
         // A pin outranks it; what nobody made here goes where it went.
         (get("/v1/files/file-azure1", &["x-gateway-provider: openai"]), "openai"),
         (get("/anthropic/v1/files/file-azure1", &[]), "anthropic"),

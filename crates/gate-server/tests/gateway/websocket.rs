@@ -257,14 +257,55 @@ async fn a_handshake_that_is_none_is_refused_before_anything_is_agreed() {
     }
 }
 
-// Spec: api A-43.
+// Spec: api A-63.
 #[tokio::test(start_paused = true)]
-async fn an_upgrade_elsewhere_is_a_header_of_the_connection() {
+async fn a_handshake_where_there_is_no_websocket_is_refused() {
     let upgrade = ["connection: upgrade", "upgrade: websocket"];
+    let message = "there is no WebSocket here, only at `GET /v1/responses`, `GET /v1/realtime`, \
+                   `GET /v1/realtime/translations`, `GET /v1/live/sessions`; send a plain request without `upgrade`";
     for request in [
+        open("/v1/chat/completions", &[]),
+        open("/v1/files", &[]),
+        open("/v1/something/new", &[]),
+        open("/openai/azure/v1/responses/resp_1", &[]),
+        open("/anthropic/v1/messages/batches", &[]),
+        open("/health", &[]),
+        open("/v1/models", &[]),
         post("/v1/chat/completions", &upgrade, r#"{"model":"gpt-4"}"#),
         post("/v1/responses", &upgrade, r#"{"model":"gpt-4"}"#),
-        open("/v1/files", &[]),
+        post("/v1/files", &["connection: Keep-Alive, UPGRADE", "upgrade: h2c, WebSocket"], "{}"),
+    ] {
+        let (mut rig, mock) = Rig::with_mock(&config(), [Reply::json(200, "{}")]);
+        let response = rig.send(&request).await;
+        assert_eq!(
+            (response.head.status, header(&response, "x-gateway-error")),
+            (400, "bad_request"),
+            "{request}"
+        );
+        assert!(response.body.text().contains(message), "{request}: {}", response.body.text());
+        assert!(mock.requests().is_empty(), "{request}");
+    }
+    // What is wrong before it is told first.
+    let (mut rig, _mock) = Rig::with_mock(&config(), [Reply::json(200, "{}")]);
+    assert_eq!(rig.send(&open("/elsewhere", &[])).await.head.status, 404);
+    assert_eq!(rig.send(&open("/v1/messages", &[])).await.head.status, 405);
+}
+
+// Spec: api A-43, A-63.
+#[tokio::test(start_paused = true)]
+async fn any_other_upgrade_is_a_header_of_the_connection() {
+    let body = r#"{"model":"gpt-4"}"#;
+    for request in [
+        post(
+            "/v1/chat/completions",
+            &["connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AA"],
+            body,
+        ),
+        post("/v1/chat/completions", &["upgrade: websocket"], body),
+        post("/v1/chat/completions", &["connection: upgrade"], body),
+        post("/v1/chat/completions", &["connection: upgrade", "upgrade: websocket"], body)
+            .replace("HTTP/1.1", "HTTP/1.0"),
+        get("/v1/files", &["connection: upgrade", "upgrade: h2c"]),
     ] {
         let (mut rig, mock) = Rig::with_mock(&config(), [Reply::json(200, "{}")]);
         assert_eq!(rig.send(&request).await.head.status, 200, "{request}");

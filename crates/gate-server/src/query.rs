@@ -8,11 +8,11 @@ use crate::listing::decode;
 
 /// What a query says that decides where its request goes.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ModelQuery {
+pub(crate) struct ModelQuery {
     /// The name, decoded; an empty one is none.
-    pub(super) model: Option<String>,
-    /// Whether the session joins a call that exists, which has its model.
-    pub(super) has_call: bool,
+    pub(crate) model: Option<String>,
+    /// The call that a session joins, which has its model already.
+    pub(crate) call: Option<String>,
     /// Where the value of `model` stands.
     span: Option<Range<usize>>,
 }
@@ -22,7 +22,7 @@ impl ModelQuery {
     ///
     /// # Errors
     /// 400 for a `model` that stands there twice, or that is not UTF-8 in percent encoding.
-    pub(super) fn parse(query: &str) -> Result<Self, ApiError> {
+    pub(crate) fn parse(query: &str) -> Result<Self, ApiError> {
         let mut found = Self::default();
         let mut start = 0;
         for pair in query.split('&') {
@@ -41,7 +41,7 @@ impl ModelQuery {
                     })?;
                     found.model = Some(name).filter(|name| !name.is_empty());
                 }
-                Some("call_id") => found.has_call = true,
+                Some("call_id") => found.call = Some(decode(value).unwrap_or_default()),
                 _ => {}
             }
             start += pair.len() + 1;
@@ -50,7 +50,7 @@ impl ModelQuery {
     }
 
     /// Returns the query that names `upstream_model`.
-    pub(super) fn splice(&self, query: &str, upstream_model: &str) -> String {
+    pub(crate) fn splice(&self, query: &str, upstream_model: &str) -> String {
         if self.model.as_deref() == Some(upstream_model) {
             return query.to_owned();
         }
@@ -102,7 +102,7 @@ mod tests {
         check("model=", None, "model=gpt-1");
         check("model&x=1", None, "model=gpt-1&x=1");
         check("intent=transcription", None, "intent=transcription&model=gpt-1");
-        assert!(ModelQuery::parse("call_id=rtc_1").unwrap().has_call);
+        assert_eq!(ModelQuery::parse("call_id=rtc_%31").unwrap().call.as_deref(), Some("rtc_1"));
         assert_eq!(ModelQuery::parse("model=a").unwrap().splice("model=a", "a/b:c d"), "model=a%2Fb%3Ac%20d");
     }
 
