@@ -6,4 +6,5 @@ mod commands;
 mod doctor;
 mod lifecycle;
 mod logs;
+mod secrets;
 mod support;
