@@ -1,5 +1,7 @@
 //! Hides the gateway's own key in an answer that quotes it.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, header};
 use http_body_util::BodyExt;
@@ -19,10 +21,12 @@ const MASK: &[u8] = b"***";
 /// 502 if the body breaks off, or is too large for an error: parts of it must not pass unread.
 pub(crate) async fn mask(answer: &mut Answer, key: &str) -> Result<(), ApiError> {
     answer.headers.remove(header::WWW_AUTHENTICATE);
+    let spellings = spellings(key);
+    let quotes = |text: &[u8]| spellings.iter().any(|key| memmem::find(text, key.as_bytes()).is_some());
     let quoting: Vec<HeaderName> = answer
         .headers
         .iter()
-        .filter(|(_, value)| memmem::find(value.as_bytes(), key.as_bytes()).is_some())
+        .filter(|(_, value)| quotes(value.as_bytes()))
         .map(|(name, _)| name.clone())
         .collect();
     for name in &quoting {
@@ -40,7 +44,7 @@ pub(crate) async fn mask(answer: &mut Answer, key: &str) -> Result<(), ApiError>
             _ => return Err(unreadable()),
         }
     }
-    answer.payload = Payload::Full(replaced(whole.freeze(), key));
+    answer.payload = Payload::Full(replaced(whole.freeze(), &spellings));
     Ok(())
 }
 
@@ -50,10 +54,14 @@ fn unreadable() -> ApiError {
     ApiError::new(ErrorCode::UpstreamAuth, message)
 }
 
-/// Replaces the key as it is, and as JSON writers that escape slashes write it.
-fn replaced(body: Bytes, key: &str) -> Bytes {
-    let body = replace_all(body, key.as_bytes());
-    if key.contains('/') { replace_all(body, key.replace('/', "\\/").as_bytes()) } else { body }
+/// Returns the key as it is, and as JSON writers that escape slashes write it.
+fn spellings(key: &str) -> Vec<Cow<'_, str>> {
+    let escaped = key.contains('/').then(|| Cow::Owned(key.replace('/', "\\/")));
+    [Cow::Borrowed(key)].into_iter().chain(escaped).collect()
+}
+
+fn replaced(body: Bytes, spellings: &[Cow<'_, str>]) -> Bytes {
+    spellings.iter().fold(body, |body, key| replace_all(body, key.as_bytes()))
 }
 
 fn replace_all(body: Bytes, needle: &[u8]) -> Bytes {
@@ -79,7 +87,8 @@ mod tests {
     #[test]
     fn a_quoted_key_is_hidden_wherever_it_stands() {
         fn check(body: &str, key: &str, expected: &str) {
-            assert_eq!(replaced(Bytes::copy_from_slice(body.as_bytes()), key), expected, "{body}");
+            let masked = replaced(Bytes::copy_from_slice(body.as_bytes()), &spellings(key));
+            assert_eq!(masked, expected, "{body}");
         }
         check("no key here", "sk-1", "no key here");
         check("bad key sk-1!", "sk-1", "bad key ***!");

@@ -6,6 +6,7 @@ mod commands;
 mod doctor;
 mod lifecycle;
 mod logs;
+mod secrets;
 mod slow_sockets;
 mod support;
 mod tls;
