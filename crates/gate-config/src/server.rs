@@ -113,6 +113,11 @@ pub struct Limits {
     pub max_connections_per_ip: Option<usize>,
     /// Most requests at once on one connection of HTTP/2 (`max_streams_per_connection`, default 128).
     pub max_streams_per_connection: u32,
+    /// How long a client of HTTP/2 may be silent before it is asked whether it is still there
+    /// (`ping_interval`, default 30 s; 0 means that it is not asked).
+    pub ping_interval: Option<Duration>,
+    /// How long it has to say so (`ping_timeout`, default 20 s).
+    pub ping_timeout: Duration,
     /// Longest time from a head's first byte to its end, and from the connection to the first byte
     /// (`header_timeout`, default 10 s).
     pub header_timeout: Duration,
@@ -146,6 +151,8 @@ impl Default for Limits {
             max_connections: 10_000,
             max_connections_per_ip: Some(5_000),
             max_streams_per_connection: 128,
+            ping_interval: Some(Duration::from_secs(30)),
+            ping_timeout: Duration::from_secs(20),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_idle_timeout: Duration::from_secs(30),

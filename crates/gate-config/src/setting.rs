@@ -107,6 +107,8 @@ const LIMITS: &[Setting] = &[
     setting("max_connections", Shape::Whole { min: 1, max: 1_000_000 }),
     setting("max_connections_per_ip", Shape::Whole { min: 0, max: 1_000_000 }),
     setting("max_streams_per_connection", Shape::Whole { min: 1, max: 1000 }),
+    setting("ping_interval", Shape::Seconds(Zero::Allowed)),
+    setting("ping_timeout", Shape::Seconds(Zero::Refused)),
     setting("header_timeout", Shape::Seconds(Zero::Refused)),
     setting("idle_timeout", Shape::Seconds(Zero::Refused)),
     setting("body_idle_timeout", Shape::Seconds(Zero::Refused)),

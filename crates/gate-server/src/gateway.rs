@@ -288,9 +288,12 @@ impl Gateway {
 
     pub(crate) fn bounds(&self) -> Bounds {
         let snapshot = self.0.snapshot.load();
+        let limits = &snapshot.server.limits;
         Bounds {
             clocks: ClientClocks::new(&snapshot.server),
-            streams: snapshot.server.limits.max_streams_per_connection,
+            streams: limits.max_streams_per_connection,
+            ping_interval: limits.ping_interval,
+            ping_timeout: limits.ping_timeout,
         }
     }
 

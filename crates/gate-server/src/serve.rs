@@ -57,6 +57,10 @@ pub(crate) struct Bounds {
     pub(crate) clocks: ClientClocks,
     /// Most requests at once, where a connection can have several.
     pub(crate) streams: u32,
+    /// After how much silence a client of HTTP/2 is asked whether it is still there, if it is.
+    pub(crate) ping_interval: Option<Duration>,
+    /// How long it has to say so.
+    pub(crate) ping_timeout: Duration,
 }
 
 /// How a server ended. Only requests that the gateway answers are counted, not those of routes

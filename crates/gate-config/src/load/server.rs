@@ -57,6 +57,11 @@ fn read_limits(limits: &Section<'_>) -> Limits {
             .whole("max_streams_per_connection")
             .and_then(|set| set.value.try_into().ok())
             .unwrap_or(default.max_streams_per_connection),
+        // 0 asks nobody.
+        ping_interval: limits
+            .seconds("ping_interval")
+            .map_or(default.ping_interval, |set| Some(set.value).filter(|time| *time > Duration::ZERO)),
+        ping_timeout: seconds("ping_timeout", default.ping_timeout),
         header_timeout: seconds("header_timeout", default.header_timeout),
         idle_timeout: seconds("idle_timeout", default.idle_timeout),
         body_idle_timeout: seconds("body_idle_timeout", default.body_idle_timeout),

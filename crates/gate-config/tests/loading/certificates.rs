@@ -248,3 +248,18 @@ fn one_address_may_have_half_of_the_connections_unless_it_is_said() {
         assert_eq!(limits.max_streams_per_connection, streams, "{toml}");
     }
 }
+
+// Spec: config C-61.
+#[test]
+fn a_silent_client_is_asked_as_often_as_it_is_said() {
+    for (toml, interval, timeout) in [
+        ("", Some(30.0), 20.0),
+        ("ping_interval = 0", None, 20.0),
+        ("ping_interval = 0.5\nping_timeout = 2", Some(0.5), 2.0),
+    ] {
+        let sources = Sources::empty().with_text("a.toml", &format!("[llm.limits]\n{toml}\n"));
+        let limits = loaded(&sources).config.server.limits;
+        assert_eq!(limits.ping_interval.map(|time| time.as_secs_f64()), interval, "{toml}");
+        assert_eq!(limits.ping_timeout.as_secs_f64(), timeout, "{toml}");
+    }
+}

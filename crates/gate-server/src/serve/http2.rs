@@ -31,9 +31,6 @@ const MAX_PENDING_RESETS: usize = 20;
 /// Requests that a client may get reset by errors of its own, over the life of a connection. The rest of a
 /// body that was refused can be such an error, if it comes late; so it is not as few as one could wish.
 const MAX_ERROR_RESETS: usize = 256;
-/// How often a client is asked whether it is still there, and how long it has to say so.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// What a client without a request has to hear that its connection ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -135,7 +132,7 @@ fn builder(streams: &Streams, bounds: &Bounds) -> http2::Builder<Streams> {
         .max_send_buf_size(MAX_SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(MAX_ERROR_RESETS)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_PATIENCE);
+        .keep_alive_interval(bounds.ping_interval)
+        .keep_alive_timeout(bounds.ping_timeout);
     builder
 }
