@@ -33,7 +33,7 @@ impl<'b> NamedObjects<'b> {
 
     /// Returns the ids, in the order of [`KEYS`].
     pub(crate) fn ids(&self) -> impl Iterator<Item = &'b str> {
-        self.0.iter().flatten().filter_map(|value| id_of(value))
+        KEYS.iter().zip(self.0).filter_map(|(key, value)| id_of(key, value?))
     }
 
     /// Tells whether the request is one of a thread of messages, of which the next names its answer.
@@ -42,16 +42,21 @@ impl<'b> NamedObjects<'b> {
     }
 }
 
-/// Returns the id in a value. One with an escape in it is none that a provider gave.
-fn id_of(value: &str) -> Option<&str> {
+/// Returns the id in a member. One with an escape in it is none that a provider gave.
+fn id_of<'b>(key: &str, value: &'b str) -> Option<&'b str> {
     #[derive(Deserialize)]
     struct Holder<'b> {
-        #[serde(borrow, alias = "previous_message_id")]
-        id: &'b str,
+        #[serde(borrow)]
+        id: Option<&'b str>,
+        #[serde(borrow)]
+        previous_message_id: Option<&'b str>,
     }
     match value.as_bytes().first()? {
         b'"' => serde_json::from_str(value).ok(),
-        b'{' => serde_json::from_str(value).ok().map(|Holder { id }| id),
+        b'{' => {
+            let holder: Holder<'_> = serde_json::from_str(value).ok()?;
+            if key == "thread" { holder.previous_message_id } else { holder.id }
+        }
         _ => None,
     }
 }
@@ -95,6 +100,8 @@ mod tests {
             r#"{"container":"c_1","thread":{"type":"continue","previous_message_id":"msg_1"}}"#,
             &["msg_1", "c_1"],
         );
+        check(r#"{"thread":{"id":"th_1","previous_message_id":"msg_1"}}"#, &["msg_1"]);
+        check(r#"{"conversation":{"id":"conv_1","previous_message_id":"no"}}"#, &["conv_1"]);
         check(r#"{"container":{"skills":[{"id":"no"}]}}"#, &[]);
         check(r#"{"thread":{"messages":[{"id":"no"}]}}"#, &[]);
         check(r#"{"input_file_id":"f1","assistant_id":"a1","training_file":"f2"}"#, &["f1", "a1", "f2"]);
