@@ -68,7 +68,7 @@ fn reload_without_the_provider() {
         let head = client.read_head().await.unwrap();
         assert!(client.read_chunk().await.unwrap().is_some());
 
-        let other = "[llm.provider.anthropic]\napi_key = \"anthropic-key\"\nmodels = [\"claude-1\"]";
+        let other = "[llm.provider.anthropic]\napi_key = \"anthropic-canary\"\nmodels = [\"claude-1\"]";
         rig.gateway.reload(load(&Sources::empty().with_text("test", other)).unwrap().config).unwrap();
         let refused = rig.send(&Ask::Chat.request(0)).await;
         assert_eq!(refused.head.status, 404, "{}", refused.body.text());

@@ -5,6 +5,9 @@
 //! moves only when nothing else can happen, so that the load of the machine does not count and the
 //! deadline is exact. That needs connections in memory, or a peer that never sends a byte. Rows
 //! about resets and TLS need real sockets and run on the real clock; no deadline is near in them.
+//!
+//! Every key and every credential in these requests has one word in it, which neither an answer nor a
+//! record nor a line of the log at any level may show.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
@@ -14,6 +17,8 @@ mod connecting;
 mod descriptors;
 mod heads;
 mod lifecycle;
+#[path = "../secrets/logged.rs"]
+mod logged;
 mod rig;
 mod row;
 mod streams;

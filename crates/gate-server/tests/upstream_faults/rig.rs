@@ -14,6 +14,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::logged;
+
+/// What the client sends that is nobody's to see: neither the provider's, whose own key is set, nor the
+/// log's.
+const SECRETS: &str = "authorization: Bearer client-canary\r\ncookie: session=cookie-canary\r\nproxy-authorization: Basic canary\r\n";
+
 /// A kind of request: a route, and whether it asks for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -48,7 +54,7 @@ impl Ask {
             "x".repeat(padding)
         );
         format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\n{SECRETS}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
     }
@@ -63,12 +69,12 @@ pub(crate) fn config(base: &str, timeouts: &str, settings: &str) -> String {
         {timeouts}
         [llm.provider.openai]
         api_base = "{base}/v1"
-        api_key = "openai-key"
+        api_key = "openai-canary"
         model = "gpt-4"
         {settings}
         [llm.provider.anthropic]
         api_base = "{base}"
-        api_key = "anthropic-key"
+        api_key = "anthropic-canary"
         models = ["claude-1"]
         {settings}
         "#
@@ -99,6 +105,7 @@ impl Rig {
     }
 
     pub(crate) fn with_dialer(config: &str, dialer: Dialer) -> Self {
+        logged::keep();
         let config = load(&Sources::empty().with_text("test", config)).unwrap().config;
         let (sender, records) = mpsc::unbounded_channel();
         let gateway = Gateway::builder(config).dialer(dialer).sink(Records(sender)).build().unwrap();
