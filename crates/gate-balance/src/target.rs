@@ -1,0 +1,272 @@
+//! One place to send to, a provider with one of its keys, and what is known of it right now.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::breaker::{Breaker, Ticket};
+use crate::budget::ShareBudget;
+use crate::clock::{after, left};
+use crate::cooldown::Cooldown;
+use crate::health::{HealthCounts, HealthReport};
+use crate::latency::Latency;
+use crate::outcome::{Fault, Outcome, Verdict};
+use crate::settings::Policy;
+use crate::sticky;
+
+/// Repetitions that a provider without traffic may have at once.
+const RETRY_RESERVE: u32 = 10;
+
+/// By what a target is known again after a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TargetId {
+    /// The dotted path of the provider, such as `openai.azure`.
+    pub provider: String,
+    /// Which of its keys, from 0.
+    pub key: u32,
+}
+
+/// What the targets of one provider share.
+#[derive(Debug)]
+pub struct Provider {
+    pub(crate) retries: ShareBudget,
+    pub(crate) hedges: ShareBudget,
+}
+
+impl Provider {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { retries: ShareBudget::new(RETRY_RESERVE, now), hedges: ShareBudget::new(0, now) }
+    }
+}
+
+/// One place to send to. Shared by all requests and by all configurations that have it.
+#[derive(Debug)]
+pub struct Target {
+    id: TargetId,
+    provider: Arc<Provider>,
+    /// The same in every process and version, so that several gateways keep a session together.
+    hash: u64,
+    in_flight: AtomicU32,
+    live: Mutex<Live>,
+}
+
+/// What changes with every answer. Held for a few instructions only.
+#[derive(Debug)]
+struct Live {
+    breaker: Breaker,
+    cooldown: Cooldown,
+    /// Until when the key is not used, since the provider refused it.
+    key_refused_until: Option<Instant>,
+    health: HealthCounts,
+    latency: Latency,
+}
+
+/// Why a target gets no request now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) why: Why,
+    /// How long at least.
+    pub(crate) wait: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It was told not to get any.
+    Draining,
+    /// Its breaker is open.
+    Open,
+    /// It asked for a rest.
+    Cooling,
+    /// It refused the key.
+    KeyRefused,
+    /// Probes say that it is down.
+    Shunned,
+}
+
+impl Target {
+    pub(crate) fn new(id: TargetId, provider: Arc<Provider>, now: Instant) -> Self {
+        Self {
+            hash: sticky::mix(sticky::session_hash(id.provider.as_bytes()), u64::from(id.key)),
+            id,
+            provider,
+            in_flight: AtomicU32::new(0),
+            live: Mutex::new(Live {
+                breaker: Breaker::new(now),
+                cooldown: Cooldown::default(),
+                key_refused_until: None,
+                health: HealthCounts::default(),
+                latency: Latency::default(),
+            }),
+        }
+    }
+
+    /// Returns by what it is known.
+    pub fn id(&self) -> &TargetId {
+        &self.id
+    }
+
+    /// Returns how many requests are under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Says whether it gets new requests. Those under way go on.
+    pub fn set_draining(&self, draining: Draining) {
+        self.live().health.is_draining = draining == Draining::Yes;
+    }
+
+    /// Takes the turn to probe it, if that is due: then the caller probes and reports.
+    pub fn begin_probe(&self, policy: &Policy, now: Instant) -> bool {
+        self.live().health.begin_probe(&policy.health, now)
+    }
+
+    /// Notes how a probe went. It moves health, not the breaker: a list of models may be served where
+    /// completions are not.
+    pub fn note_probe(&self, result: Result<(), Fault>, policy: &Policy, now: Instant) {
+        let verdict = result.map_or_else(Verdict::Failure, |()| Verdict::Success);
+        self.live().health.note(verdict, &policy.health, now);
+    }
+
+    /// Returns what is known of it.
+    pub fn report(&self, policy: &Policy, now: Instant) -> HealthReport {
+        let live = self.live();
+        let breaker = live.breaker.state(now);
+        let cooling = live.cooldown.wait(now);
+        let is_limited = cooling.is_some() || live.key_refused_until.is_some_and(|until| until > now);
+        let reopens = live.breaker.wait(&policy.breaker, now).map(|wait| after(now, wait));
+        HealthReport {
+            health: live.health.health(breaker, is_limited),
+            consecutive_failures: live.health.consecutive_failures,
+            failures: live.health.failures,
+            successes: live.health.successes,
+            last_check: live.health.last_check,
+            last_error: live.health.last_error,
+            next_probe: live.health.next_probe(&policy.health).or(reopens),
+            breaker,
+            cooling,
+            in_flight: self.in_flight(),
+            latency: live.latency.seconds(now).and_then(|s| Duration::try_from_secs_f64(s).ok()),
+        }
+    }
+
+    pub(crate) fn provider(&self) -> &Arc<Provider> {
+        &self.provider
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn latency_seconds(&self, now: Instant) -> Option<f64> {
+        self.live().latency.seconds(now)
+    }
+
+    /// Returns why it gets no request now, if so. The gravest reason, for it lasts longest.
+    pub(crate) fn closed(&self, policy: &Policy, now: Instant) -> Option<Closed> {
+        let live = self.live();
+        if live.health.is_draining {
+            return Some(Closed { why: Why::Draining, wait: policy.breaker.recovery_timeout });
+        }
+        if let Some(wait) = live.breaker.wait(&policy.breaker, now) {
+            return Some(Closed { why: Why::Open, wait });
+        }
+        if let Some(wait) = live.cooldown.wait(now) {
+            return Some(Closed { why: Why::Cooling, wait });
+        }
+        if let Some(wait) = live.key_refused_until.and_then(|until| left(until, now)) {
+            return Some(Closed { why: Why::KeyRefused, wait });
+        }
+        let is_shunned = live.health.is_shunned(&policy.health);
+        is_shunned.then_some(Closed { why: Why::Shunned, wait: policy.health.interval })
+    }
+
+    /// Takes a place in it for one request. Only the breaker can refuse: the other reasons are wishes,
+    /// and whoever picked knows them.
+    pub(crate) fn acquire(self: &Arc<Self>, policy: &Arc<Policy>, now: Instant) -> Result<Permit, Duration> {
+        let ticket = self.live().breaker.acquire(&policy.breaker, now)?;
+        self.in_flight.fetch_add(1, Relaxed);
+        Ok(Permit { target: Arc::clone(self), policy: Arc::clone(policy), ticket, is_settled: false })
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        // Nothing in here can be left half done by a panic that would matter.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a target gets new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draining {
+    /// It gets none.
+    Yes,
+    /// It gets its share.
+    No,
+}
+
+/// A request's place in a target, from the start of the attempt to the end of its answer. Dropped before
+/// it is settled, it counts as neither success nor failure.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    target: Arc<Target>,
+    policy: Arc<Policy>,
+    ticket: Ticket,
+    is_settled: bool,
+}
+
+impl Permit {
+    pub(crate) fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// Counts what became of the request. Only the first call counts.
+    pub(crate) fn settle(&mut self, outcome: &Outcome, now: Instant) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        let verdict = outcome.verdict();
+        let mut live = self.target.live();
+        live.breaker.settle(self.ticket, verdict, &self.policy.breaker, now);
+        if self.policy.health.passive {
+            live.health.note(verdict, &self.policy.health, now);
+            live.health.last_error = outcome.fault().or(live.health.last_error);
+        }
+        match *outcome {
+            Outcome::Answered { status, retry_after, latency } => {
+                if status == 429 || (matches!(status, 503 | 529) && retry_after.is_some()) {
+                    live.cooldown.begin(retry_after, &self.policy.cooldown, now);
+                } else if verdict == Verdict::Success {
+                    live.cooldown.forgive();
+                    live.key_refused_until = None;
+                    live.latency.observe(latency, now);
+                }
+            }
+            // A key that is refused is refused to everyone. Not so 403, which may be about what one client
+            // asked for: that client must not be able to put a key out of use.
+            Outcome::KeyRefused { status: 401 } => {
+                live.key_refused_until = Some(after(now, self.policy.breaker.recovery_timeout));
+            }
+            _ => {}
+        }
+        if matches!(verdict, Verdict::Failure(_)) {
+            live.latency.penalise(now);
+        }
+    }
+
+    /// Counts an answer that began well and broke off.
+    pub(crate) fn broke(&mut self, now: Instant) {
+        let mut live = self.target.live();
+        live.breaker.fault(self.ticket, &self.policy.breaker, now);
+        if self.policy.health.passive {
+            live.health.note(Verdict::Failure(Fault::Broke), &self.policy.health, now);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.target.in_flight.fetch_sub(1, Relaxed);
+        if !self.is_settled {
+            self.target.live().breaker.cancel(self.ticket);
+        }
+    }
+}
