@@ -1,11 +1,13 @@
-//! `cargo xtask fuzz`: runs the targets of `fuzz/` one after the other, each for a while, and says
-//! what came of it. What libFuzzer discovers goes to the target
-//! directory, never into the committed corpus.
+//! `cargo xtask fuzz`: builds the targets of `fuzz/` once, runs them one after the other, each for a
+//! while, and says what came of it. What libFuzzer discovers goes to the target directory, never into
+//! the committed corpus.
 
+use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ChildStderr, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// The longest input: beyond it they only get slower.
@@ -13,15 +15,25 @@ const MAX_INPUT_BYTES: u32 = 4096;
 /// An input that takes longer is a find. The inputs themselves never wait: clocks are paused.
 const INPUT_SECONDS: u32 = 10;
 const MEMORY_MB: u32 = 2048;
+/// The last lines of a target that are shown where it failed.
+const LOG_LINES: usize = 100;
 
 /// What came of one target.
 struct Outcome {
     target: String,
-    executions: u64,
+    binary: PathBuf,
+    log: Log,
     time: Duration,
+    is_ok: bool,
+}
+
+/// What libFuzzer printed.
+#[derive(Default)]
+struct Log {
+    executions: u64,
     /// The input that failed; `None` also where the target did not even run.
     artifact: Option<String>,
-    is_ok: bool,
+    last_lines: VecDeque<String>,
 }
 
 /// Runs one target, or all, for `seconds` each.
@@ -49,21 +61,41 @@ fn fuzz(seconds: u32, only: Option<&str>) -> Result<Vec<Outcome>, String> {
         }
         targets.retain(|target| target == only);
     }
-    println!("building {} targets…", targets.len());
-    let mut build = cargo_fuzz(&root, "build");
-    if let Some(only) = only {
-        build.arg(only);
-    }
-    let status = build.status().map_err(|error| format!("cannot run cargo fuzz: {error}"))?;
-    if !status.success() {
-        return Err("the fuzz targets do not build".to_owned());
-    }
+    let binaries = build(&root, only)?;
     let count = targets.len();
     let run_one = |(at, target): (usize, String)| {
         println!("[{}/{count}] {target}, {seconds} s", at + 1);
-        run_target(&root, target, seconds).map_err(|error| format!("cannot run a target: {error}"))
+        let binary = binaries.join(&target);
+        run_target(&root, target, binary, seconds).map_err(|error| format!("cannot run a target: {error}"))
     };
     targets.into_iter().enumerate().map(run_one).collect()
+}
+
+/// Builds one target, or all, and returns the folder of the executables.
+fn build(root: &Path, only: Option<&str>) -> Result<PathBuf, String> {
+    let host = host()?;
+    println!("building {}; the first time takes minutes", only.unwrap_or("all targets"));
+    let begin = Instant::now();
+    let mut cargo = Command::new("cargo");
+    cargo.args(["+nightly", "fuzz", "build", "--target", &host]).args(only).current_dir(root);
+    // Built apart from everything else, with other flags by another toolchain. The cargo that runs
+    // this names itself in `CARGO`, and cargo-fuzz would take it for the one to build with.
+    cargo.env("CARGO_TARGET_DIR", target_dir(root)).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    let status = cargo.status().map_err(|error| format!("cannot run cargo fuzz: {error}"))?;
+    if !status.success() {
+        return Err("the fuzz targets do not build".to_owned());
+    }
+    println!("built in {} s", begin.elapsed().as_secs());
+    Ok(target_dir(root).join(host).join("release"))
+}
+
+/// Names the platform that nightly builds for, for that is a folder of the target directory.
+fn host() -> Result<String, String> {
+    let output = Command::new("rustc").args(["+nightly", "-vV"]).output();
+    let output = output.map_err(|error| format!("cannot run rustc: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| "`rustc +nightly -vV` names no host".to_owned())
 }
 
 /// Checks that a tool is there, before anything takes long.
@@ -86,58 +118,69 @@ fn targets(root: &Path) -> io::Result<Vec<String>> {
     Ok(targets)
 }
 
-fn cargo_fuzz(root: &Path, command: &str) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["+nightly", "fuzz", command]).current_dir(root);
-    // Built apart from everything else, with other flags by another toolchain. The cargo that runs
-    // this names itself in `CARGO`, and cargo-fuzz would take it for the one to build with.
-    cargo.env("CARGO_TARGET_DIR", target_dir(root)).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
-    cargo
-}
-
 fn target_dir(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("fuzz/target"), |dir| root.join(dir).join("fuzz"))
 }
 
-fn run_target(root: &Path, target: String, seconds: u32) -> io::Result<Outcome> {
-    let found = target_dir(root).join("discovered").join(&target);
+/// Runs a target's executable, and shows the end of what it printed where that failed.
+fn run_target(root: &Path, target: String, binary: PathBuf, seconds: u32) -> io::Result<Outcome> {
+    let (found, artifacts) =
+        (target_dir(root).join("discovered").join(&target), target_dir(root).join("artifacts").join(&target));
     fs::create_dir_all(&found)?;
+    fs::create_dir_all(&artifacts)?;
+    // libFuzzer reads every folder and writes to the first.
+    let mut command = Command::new(&binary);
+    command.arg(&found).arg(root.join("fuzz/corpus").join(&target));
+    let mut prefix = OsStr::new("-artifact_prefix=").to_owned();
+    prefix.push(artifacts.join(""));
+    command.arg(prefix).args([
+        format!("-max_total_time={seconds}"),
+        format!("-max_len={MAX_INPUT_BYTES}"),
+        format!("-timeout={INPUT_SECONDS}"),
+        format!("-rss_limit_mb={MEMORY_MB}"),
+        // With the features of a whole server, weighing the inputs takes ten times the running of them,
+        // and so does naming each function that is new.
+        "-entropic=0".to_owned(),
+        "-print_funcs=0".to_owned(),
+        "-print_final_stats=1".to_owned(),
+    ]);
     let begin = Instant::now();
-    let mut child = cargo_fuzz(root, "run")
-        .arg(&target)
-        .arg(&found)
-        .arg(root.join("fuzz/corpus").join(&target))
-        .arg("--")
-        .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-max_len={MAX_INPUT_BYTES}"))
-        .arg(format!("-timeout={INPUT_SECONDS}"))
-        .arg(format!("-rss_limit_mb={MEMORY_MB}"))
-        .arg("-print_final_stats=1")
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut log = Vec::new();
-    let (mut executions, mut artifact) = (0, None);
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).split(b'\n') {
-            let line = String::from_utf8_lossy(&line?).into_owned();
-            if let Some(count) = executions_of(&line) {
-                executions = count;
-                print!("\r  {executions} executions, {} s ", begin.elapsed().as_secs());
-                io::stdout().flush()?;
-            }
-            if let Some((_, path)) = line.split_once("Test unit written to ") {
-                artifact = Some(path.trim().to_owned());
-            }
-            log.push(line);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let log = child.stderr.take().map(|stderr| follow(stderr, begin)).transpose()?.unwrap_or_default();
+    let is_ok = child.wait()?.success();
+    let time = begin.elapsed();
+    if !is_ok {
+        log.last_lines.iter().for_each(|line| eprintln!("  {line}"));
+    }
+    Ok(Outcome { target, binary, log, time, is_ok })
+}
+
+/// Reads what a target prints until it ends, and shows on a terminal how far it is.
+fn follow(stderr: ChildStderr, begin: Instant) -> io::Result<Log> {
+    let (mut log, mut shown) = (Log::default(), None);
+    let is_terminal = io::stdout().is_terminal();
+    for line in BufReader::new(stderr).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        log.executions = executions_of(&line).unwrap_or(log.executions);
+        if let Some((_, path)) = line.split_once("Test unit written to ") {
+            log.artifact = Some(path.trim().to_owned());
+        }
+        if log.last_lines.len() == LOG_LINES {
+            log.last_lines.pop_front();
+        }
+        log.last_lines.push_back(line);
+        let now = Some(begin.elapsed().as_secs());
+        if is_terminal && shown != now {
+            shown = now;
+            print!("\r  {} executions, {} s ", log.executions, begin.elapsed().as_secs());
+            io::stdout().flush()?;
         }
     }
-    let is_ok = child.wait()?.success();
-    println!();
-    if !is_ok {
-        log.iter().rev().take(60).rev().for_each(|line| eprintln!("  {line}"));
+    if is_terminal {
+        println!();
     }
-    Ok(Outcome { target, executions, time: begin.elapsed(), artifact, is_ok })
+    Ok(log)
 }
 
 /// Reads `#4096 pulse …` and `stat::number_of_executed_units: 4096`.
@@ -151,19 +194,19 @@ fn executions_of(line: &str) -> Option<u64> {
 
 fn print_table(outcomes: &[Outcome]) {
     println!("\n{:<14} {:>12} {:>10} {:>8}  result", "target", "executions", "exec/s", "seconds");
-    for Outcome { target, executions, time, is_ok, .. } in outcomes {
-        let rate = u128::from(*executions) * 1000 / time.as_millis().max(1);
+    for Outcome { target, log, time, is_ok, .. } in outcomes {
+        let rate = u128::from(log.executions) * 1000 / time.as_millis().max(1);
         let result = if *is_ok { "ok" } else { "FAILED" };
-        println!("{target:<14} {executions:>12} {rate:>10} {:>8}  {result}", time.as_secs());
+        println!("{target:<14} {:>12} {rate:>10} {:>8}  {result}", log.executions, time.as_secs());
     }
-    for outcome in outcomes.iter().filter(|outcome| !outcome.is_ok) {
-        match &outcome.artifact {
+    for Outcome { target, binary, log, .. } in outcomes.iter().filter(|outcome| !outcome.is_ok) {
+        match &log.artifact {
             Some(path) => println!(
-                "\n{}: {path}\n  reproduce: cargo +nightly fuzz run {0} {path}\n  \
-                 then copy it to fuzz/corpus/{0}/<what-it-shows>.txt: cargo test runs it from there",
-                outcome.target
+                "\n{target}: {path}\n  reproduce: {} {path}\n  then copy it to \
+                 fuzz/corpus/{target}/<what_it_shows>.txt: cargo test runs it from there",
+                binary.display()
             ),
-            None => println!("\n{}: it failed without an input; its last lines are above", outcome.target),
+            None => println!("\n{target}: it failed without an input; its last lines are above"),
         }
     }
 }

@@ -88,14 +88,15 @@ impl Part {
     }
 }
 
-/// Splits at line ends; a `\r` or `\n` alone is none, and readers differ in what it is.
+/// Splits at line ends. A `\r` or `\n` alone is none, and readers differ in what it is, as they do in
+/// which control characters are white space.
 fn lines(head: &[u8]) -> Result<Vec<&[u8]>, FormError> {
     let mut lines = Vec::new();
     let mut rest = head;
     while !rest.is_empty() {
         let end = memchr::memmem::find(rest, b"\r\n");
         let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-        if line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(FormError::BadPartHead);
         }
         lines.push(line);
