@@ -22,9 +22,10 @@ pub(crate) fn is_bare_host(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.bytes().all(is_name_byte))
 }
 
-/// Returns the address that a host is; `localhost` is one too.
+/// Returns the address that a host is; `localhost` is one too, with the dot of the root or without
+/// (RFC 6761 §6.3).
 pub(crate) fn address(host: &str) -> Option<IpAddr> {
-    if host.eq_ignore_ascii_case("localhost") {
+    if host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost") {
         return Some(IpAddr::from([127, 0, 0, 1]));
     }
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -37,12 +38,21 @@ pub(crate) fn address(host: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    // Spec: security S-2.
+    // Spec: security S-2, S-58.
     #[test]
     fn only_names_of_this_machine_are_loopback() {
         for (host, expected) in [
             ("localhost", true),
             ("LocalHost", true),
+            ("localhost.", true),
+            ("localhost..", false),
+            (".localhost", false),
+            ("127.0.0.1.", false),
+            ("2130706433", false),
+            ("0x7f000001", false),
+            ("0177.0.0.1", false),
+            ("127.1", false),
+            ("0", false),
             ("127.0.0.1", true),
             ("127.255.0.9", true),
             ("::1", true),

@@ -27,7 +27,7 @@ fn host(host: &str) -> Result<(), ErrorCode> {
     check_parts("GET", "/health", &[("host", host)], &guard()).map_err(|error| error.code)
 }
 
-// Spec: security S-2.
+// Spec: security S-2, S-58.
 #[test]
 fn only_loopback_names_and_allowed_ones_are_answered() {
     for name in [
@@ -39,6 +39,8 @@ fn only_loopback_names_and_allowed_ones_are_answered() {
         "[::1]",
         "[::1]:8848",
         "[::ffff:127.0.0.1]:80",
+        "localhost.",
+        "localhost.:8848",
         "gate.internal",
         "Gate.Internal:443",
         "localhost:",
@@ -53,7 +55,12 @@ fn only_loopback_names_and_allowed_ones_are_answered() {
         "128.0.0.1",
         "0.0.0.0",
         "[::2]",
-        "localhost.",
+        "[::]",
+        "localhost..",
+        "127.0.0.1.",
+        "2130706433",
+        "0x7f000001",
+        "0",
     ] {
         assert_eq!(host(name), Err(ErrorCode::MisdirectedRequest), "{name}");
     }
