@@ -254,7 +254,7 @@ fn trailers() {
         assert_eq!(response.head.status, 200);
         let request = &rig.upstream.requests()[0];
         assert_eq!(request.text(), BODY);
-        assert_eq!(request.header("authorization"), Some("Bearer openai-key"));
+        assert_eq!(request.header("authorization"), Some("Bearer openai-canary"));
         assert_eq!(
             (request.header("host"), request.header("content-length")),
             (Some("openai.test"), Some("17"))

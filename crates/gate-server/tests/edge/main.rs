@@ -3,12 +3,17 @@
 //!
 //! All of it runs over connections in memory and on a paused clock, which moves only when nothing else
 //! can happen: a row that waits for a deadline takes no time, and the deadline is exact.
+//!
+//! Every key and every cookie has one word in it, which neither an answer nor a record nor a line of the
+//! log at any level may show.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 mod content;
 mod framing;
 mod json;
+#[path = "../secrets/logged.rs"]
+mod logged;
 mod rig;
 mod row;
 mod slow;

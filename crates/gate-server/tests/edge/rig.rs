@@ -12,6 +12,8 @@ use gate_upstream::{Dialer, MemoryDialer};
 use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
+use crate::logged;
+
 /// One closed list of models of each kind; clocks that differ from each other.
 const CONFIG: &str = r#"
     [llm.limits]
@@ -23,11 +25,11 @@ const CONFIG: &str = r#"
     write = 9
     [llm.provider.openai]
     api_base = "http://openai.test/v1"
-    api_key = "openai-key"
+    api_key = "openai-canary"
     models = ["gpt-4"]
     [llm.provider.anthropic]
     api_base = "http://anthropic.test"
-    api_key = "anthropic-key"
+    api_key = "anthropic-canary"
     models = ["claude-1"]
 "#;
 
@@ -60,6 +62,7 @@ impl Rig {
 
     /// Makes a gateway whose provider answers so.
     pub(crate) fn answering(reply: impl Fn() -> Reply + Send + 'static) -> Self {
+        logged::keep();
         let config = load(&Sources::empty().with_text("test", CONFIG)).unwrap().config;
         let (dialer, mut listener) = MemoryDialer::new();
         let records = Records::default();
@@ -82,6 +85,11 @@ impl Rig {
         let gateway = self.gateway.clone();
         self.tasks.spawn(async move { serve_stream(server, &gateway).await });
         RawClient::new(client).with_patience(PATIENCE)
+    }
+
+    /// Returns the records so far.
+    pub(crate) fn seen(&self) -> Vec<RequestRecord> {
+        self.records.0.lock().unwrap().clone()
     }
 
     /// Returns the records, once there are so many; fails on one too many.

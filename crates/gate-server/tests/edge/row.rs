@@ -5,6 +5,7 @@ use gate_testkit::raw::{BodyEnd, RawClient, RawResponse};
 use gate_usage::EndReason;
 use tokio::io::DuplexStream;
 
+use crate::logged;
 use crate::rig::{Rig, run};
 
 /// What comes of a request.
@@ -125,7 +126,7 @@ impl Row {
     /// Runs the row.
     pub(crate) fn check(&self) {
         match &self.act {
-            Act::Story(story) => story(), // TEMP
+            Act::Story(story) => story(),
             Act::Cases(cases) => {
                 for case in cases {
                     let label = format!("row {}, {}: {}", self.number, self.name, shown(&case.send));
@@ -144,6 +145,11 @@ impl Case {
         let _ = client.send(&self.send).await;
         let response = client.read_response().await.unwrap_or_else(|error| panic!("{label}: {error}"));
         let text = response.body.text();
+        let head = String::from_utf8_lossy(&response.head.bytes);
+        for shown in [&text, &*head, &format!("{:?}", rig.seen()), &logged::lines()] {
+            let at = shown.find(SECRET);
+            assert_eq!(at.map(|at| &shown[at.saturating_sub(80)..]), None, "{label} shows a secret");
+        }
         let status = response.head.status;
         match &self.expect {
             Expect::Refused { status: expected, code, closes } => {
@@ -232,10 +238,16 @@ fn with_model(body: &[u8], model: &str) -> Vec<u8> {
     }
 }
 
-/// Writes a POST with these header lines and none that is not named, but for `host`.
+/// The word in every secret.
+const SECRET: &str = "canary";
+
+/// A secret of the client's, which every request has.
+const COOKIE: &str = "cookie: session=client-canary\r\n";
+
+/// Writes a POST with these header lines and none that is not named, but for `host` and a cookie.
 pub(crate) fn post(path: &str, lines: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    let mut request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n").into_bytes();
+    let mut request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{COOKIE}{lines}\r\n").into_bytes();
     request.extend_from_slice(body.as_ref());
     request
 }

@@ -85,7 +85,7 @@ fn forged() {
 
 fn quoted() {
     run(async {
-        let text = r#"{"error":{"message":"openai-key is wrong"}}"#;
+        let text = r#"{"error":{"message":"openai-canary is wrong"}}"#;
         let reply =
             move || Reply::json(401, text).header("set-cookie", "a=b").header("x-request-id", "theirs");
         let mut rig = Rig::answering(reply);
@@ -93,7 +93,7 @@ fn quoted() {
         client.send(with_length(ROUTES[0].0, &[JSON], BODY)).await.unwrap();
         let response = client.read_response().await.unwrap();
         let text = response.body.text();
-        assert!(text.contains("is wrong") && !text.contains("openai-key"), "{text}");
+        assert!(text.contains("is wrong") && !text.contains("openai-canary"), "{text}");
         assert_eq!(response.head.status, 401);
         assert_eq!(response.head.header("x-gateway-error"), Some("upstream_auth"));
         assert_eq!(
