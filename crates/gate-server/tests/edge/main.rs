@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 mod content;
+mod descriptors;
 mod framing;
 mod json;
 #[path = "../secrets/logged.rs"]
@@ -26,7 +27,7 @@ use row::Row;
 const ELSEWHERE: [(u8, &str); 3] = [
     (
         62,
-        "gateway/serving.rs and overload.rs: too many connections and requests; upstream_faults/descriptors.rs",
+        "descriptors: no descriptor left; gateway/serving.rs and overload.rs: too many connections and requests",
     ),
     (63, "gateway/http2.rs: floods of frames"),
     (64, "gateway/http2.rs: heads of HTTP/2 that are none"),
