@@ -1,8 +1,15 @@
-//! Rows 45 and 46: the gateway's own life, and who shares a connection. That a signal drains, and a
+//! Rows 44 to 46: many clients on a cold pool, the gateway's own life, and who shares a connection. That a signal drains, and a
 //! second one ends at once, is tested with the program.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use gate_config::{Sources, load};
+use gate_testkit::mock::{MockUpstream, Reply};
 use gate_testkit::raw::{Authority, Flaw, Latch, RawScript, RawServer};
+
+use gate_upstream::{Dialer, MemoryDialer};
+use tokio::task::JoinSet;
 
 use crate::rig::{Ask, Rig, config, paused, real};
 use crate::row::{CHUNKED_STREAM, Row, ca_file, chunk, json, sends};
@@ -11,18 +18,52 @@ const EVENT: &str = "data: {\"a\":1}\n\n";
 
 pub(crate) fn rows() -> Vec<Row> {
     vec![
+        Row::story(44, "a thousand clients on a cold pool", cold_pool),
         Row::story(45, "the gateway must go while answers run", end_of_the_gateway),
         Row::story(45, "a reload without the provider", reload_without_the_provider),
         Row::story(46, "two trusts, two connections", connections_by_trust),
     ]
 }
 
-// Spec: api A-42; security S-18.
+// Spec: api A-42; security S-18, S-48.
 #[test]
 fn what_outlives_what() {
     for row in rows() {
         row.check();
     }
+}
+
+/// A provider may have 64 connections, and each answer takes 10 ms. Nobody is refused, and no client
+/// brings a connection of its own along. How many are made at once is tested below the gateway.
+fn cold_pool() {
+    const CLIENTS: usize = 1000;
+    const CONNECTIONS: usize = 64;
+    paused().block_on(async {
+        let (dialer, mut listener) = MemoryDialer::new();
+        let limit = format!("max_connections = {CONNECTIONS}");
+        let mut rig = Rig::with_dialer(&config("http://upstream.test", "", &limit), Dialer::Memory(dialer));
+        let upstream =
+            Arc::new(MockUpstream::answering(|_| Reply::json(200, "{}").after(Duration::from_millis(10))));
+        let mut tasks = JoinSet::new();
+        let served = Arc::clone(&upstream);
+        tasks.spawn(async move {
+            while let Some(stream) = listener.accept().await {
+                served.serve_stream(stream);
+            }
+        });
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = rig.connect();
+            client.send(Ask::Chat.request(0)).await.unwrap();
+            clients.push(client);
+        }
+        for mut client in clients {
+            assert_eq!(client.read_response().await.unwrap().head.status, 200);
+            assert_eq!(rig.record().await.attempts, 1);
+        }
+        let counts = upstream.counts();
+        assert_eq!((counts.opened, counts.requests), (CONNECTIONS, CLIENTS));
+    });
 }
 
 fn end_of_the_gateway() {

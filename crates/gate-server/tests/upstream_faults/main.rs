@@ -30,10 +30,9 @@ use row::Row;
 const ALONE: [(u8, &str); 1] = [(6, "descriptors: a process without descriptors sheds and recovers")];
 
 /// Rows whose capability does not exist yet: what they would test today is what others test.
-const WAITING: [(u8, &str); 3] = [
+const WAITING: [(u8, &str); 2] = [
     (42, "a flapping provider: the breaker and its half-open probe"),
     (43, "all targets down: needs several targets"),
-    (44, "a thousand clients on a cold pool: the limit of dials"),
 ];
 
 fn rows() -> Vec<Row> {
