@@ -7,6 +7,7 @@ mod build;
 mod failures;
 mod pins;
 mod reference;
+mod routes;
 
 /// Checks rows of (endpoint's kind or `pin <path>`, name, outcome).
 fn check(tree: &ProviderTree, rows: &[(&str, &str, &str)]) {
