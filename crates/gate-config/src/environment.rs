@@ -78,9 +78,7 @@ impl Place {
 fn table(tables: &[String]) -> TableKind {
     match tables {
         [] => TableKind::Llm,
-        [limits] if limits == "limits" => TableKind::Limits,
-        [timeout] if timeout == "timeout" => TableKind::Timeout,
-        [tls] if tls == "tls" => TableKind::Tls,
+        [name] => TableKind::of_llm(name).unwrap_or(TableKind::ProviderRoot),
         [_, path @ ..] => table_at(path),
     }
 }
@@ -231,8 +229,8 @@ fn known_tables(llm: &Dict) -> Vec<Known> {
         levels: path.iter().map(|level| variable_level(level)).collect(),
         tables: path.iter().map(|&level| level.to_owned()).collect(),
     };
-    let mut known =
-        vec![fixed(&[]), fixed(&["limits"]), fixed(&["timeout"]), fixed(&["tls"]), fixed(&["provider"])];
+    let mut known = vec![fixed(&[])];
+    known.extend(TableKind::Llm.subtables().iter().map(|&name| fixed(&[name])));
     known.extend(ProviderKind::ALL.map(|kind| fixed(&["provider", kind.as_str()])));
     if let Some(provider) = llm.get("provider").and_then(Value::as_dict) {
         add_sections(&mut known, provider, &["PROVIDER".to_owned()], &["provider".to_owned()]);

@@ -7,7 +7,7 @@ use gate_model_ref::{ModelRef, ParseError, ProviderKind};
 
 use crate::tree::{Finding, Place};
 use crate::{
-    NotFoundReason, Origin, Provider, ProviderIndex, ProviderTree, ResolveError, Scope, Source, Target,
+    NotFoundReason, Origin, Provider, ProviderIndex, ProviderTree, ResolveError, Route, Scope, Source, Target,
 };
 
 /// The account of how a name resolves; printing it is its purpose.
@@ -23,19 +23,29 @@ struct Lookup {
     heading: String,
     /// What each step is called, and what it found.
     steps: Vec<(&'static str, String)>,
-    /// The target, or the error's sentence.
+    /// Where the requests go, or the error's sentence.
     outcome: Result<Found, String>,
+}
+
+/// Every target of a name.
+#[derive(Clone, Debug)]
+struct Found {
+    /// Those that share the requests.
+    pool: Vec<Shown>,
+    /// Those that come after them, one line each.
+    fallbacks: Vec<String>,
+    warning: Option<String>,
 }
 
 /// A target with everything that leads to its URL.
 #[derive(Clone, Debug)]
-struct Found {
+struct Shown {
+    /// The provider, with its share of a pool.
     provider: String,
     upstream_model: String,
     url: String,
     /// Each setting, and where it came from.
     settings: Vec<(&'static str, String)>,
-    warning: Option<String>,
 }
 
 /// Explains how a name resolves. Without a scope the name is looked up at the endpoint of the kind
@@ -61,16 +71,23 @@ impl Explanation {
 
 fn look_up(tree: &ProviderTree, name: ModelRef<'_>, scope: Scope) -> Lookup {
     let mut findings = Vec::new();
-    let resolved = tree.resolve_traced(name, scope, &mut findings);
+    let resolved = tree.route_traced(name, scope, &mut findings);
     let is_passed = matches!(findings.last(), Some(Finding::PassedThrough(_) | Finding::RootTakes(_)));
+    let mut steps: Vec<_> = findings.into_iter().map(|finding| step(tree, finding)).collect();
+    if let Some(parent) = resolved.as_ref().ok().and_then(Route::parent) {
+        steps.push((
+            "  pool",
+            format!("the providers with a weight below {} stand in for it", id(tree, parent)),
+        ));
+    }
     Lookup {
         heading: match scope {
             Scope::Kind(kind) => format!("at POST /v1{} (kind {kind})", endpoint(kind)),
             Scope::Pinned(pin) => format!("on a route pinned to provider {}", id(tree, pin)),
         },
-        steps: findings.into_iter().map(|finding| step(tree, finding)).collect(),
+        steps,
         outcome: match resolved {
-            Ok(target) => Ok(found(tree, target, is_passed)),
+            Ok(route) => Ok(found(tree, &route, is_passed)),
             Err(error) => Err(failure(tree, &error)),
         },
     }
@@ -118,6 +135,10 @@ fn step(tree: &ProviderTree, finding: Finding<'_>) -> (&'static str, String) {
         Finding::Below { place, name, has_several, target } => {
             ("3 below", below(tree, place, name, has_several, target))
         }
+        Finding::Balanced { place, name } => {
+            let place = place_named(tree, place);
+            ("3 below", format!("{place}, several have `{name}`, each with a `weight`: they are a pool"))
+        }
         Finding::Listed(target) => {
             ("3 listed", format!("provider {} lists the whole name", id(target.provider)))
         }
@@ -144,10 +165,7 @@ fn below(
     has_several: bool,
     target: Option<Target<'_>>,
 ) -> String {
-    let place = match place {
-        Place::Provider(provider) => format!("below {}", id(tree, provider)),
-        Place::Kind(kind) => format!("in all of {kind}"),
-    };
+    let place = place_named(tree, place);
     match target.map(|target| id(tree, target.provider)) {
         Some(owner) if has_several => {
             format!("{place}, several have `{name}`; `llm.provider.default` is that of {owner}")
@@ -157,6 +175,13 @@ fn below(
             format!("{place}, several have `{name}`, and none of them is `llm.provider.default`")
         }
         None => format!("{place}, nothing has `{name}`"),
+    }
+}
+
+fn place_named(tree: &ProviderTree, place: Place) -> String {
+    match place {
+        Place::Provider(provider) => format!("below {}", id(tree, provider)),
+        Place::Kind(kind) => format!("in all of {kind}"),
     }
 }
 
@@ -196,14 +221,14 @@ fn failure(tree: &ProviderTree, error: &ResolveError) -> String {
     }
 }
 
-fn found(tree: &ProviderTree, target: Target<'_>, is_passed: bool) -> Found {
+fn found(tree: &ProviderTree, route: &Route<'_>, is_passed: bool) -> Found {
+    let target = route.found();
     let provider = tree.provider(target.provider);
-    let path = endpoint(provider.kind);
+    let all: u64 = route.pool().map(|member| u64::from(member.weight)).sum();
+    let share = |weight| if route.is_pool() { format!(" (weight {weight} of {all})") } else { String::new() };
     Found {
-        provider: provider.id.clone(),
-        upstream_model: target.upstream_model.to_owned(),
-        url: provider.url(path, Some(target.upstream_model)),
-        settings: settings(provider),
+        pool: route.pool().map(|member| shown(tree, member.target, &share(member.weight))).collect(),
+        fallbacks: route.fallbacks().map(|target| fallback(tree, target)).collect(),
         warning: path_like_part(target.upstream_model).filter(|_| is_passed).map(|part| {
             format!(
                 "`{part}` names no provider below `{}`; it is sent as part of the model's name",
@@ -211,6 +236,21 @@ fn found(tree: &ProviderTree, target: Target<'_>, is_passed: bool) -> Found {
             )
         }),
     }
+}
+
+fn shown(tree: &ProviderTree, target: Target<'_>, share: &str) -> Shown {
+    let provider = tree.provider(target.provider);
+    Shown {
+        provider: format!("{}{share}", provider.id),
+        upstream_model: target.upstream_model.to_owned(),
+        url: provider.url(endpoint(provider.kind), Some(target.upstream_model)),
+        settings: settings(provider),
+    }
+}
+
+fn fallback(tree: &ProviderTree, target: Target<'_>) -> String {
+    let Shown { provider, upstream_model, url, .. } = shown(tree, target, "");
+    format!("{provider} gets `{upstream_model}` at {url}")
 }
 
 /// Returns what stands before the first dot that does not look like one of a version, between two
@@ -279,16 +319,26 @@ impl fmt::Display for Lookup {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.iter().try_for_each(|member| member.fmt(f))?;
+        for fallback in &self.fallbacks {
+            writeln!(f, "  then            {fallback}")?;
+        }
+        match &self.warning {
+            Some(warning) => writeln!(f, "  ! warning       {warning}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  = provider      {}", self.provider)?;
         writeln!(f, "    model sent    {}", self.upstream_model)?;
         writeln!(f, "    URL           {}", self.url)?;
         for (setting, text) in &self.settings {
             writeln!(f, "    {setting:<13} {text}")?;
         }
-        match &self.warning {
-            Some(warning) => writeln!(f, "  ! warning       {warning}"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -28,7 +28,12 @@ pub(crate) fn check_key_file(path: &Path, findings: &mut Findings) {
 fn holds_key(value: &Value) -> bool {
     let is_literal = |text: &str| !text.starts_with("env:") && !text.starts_with("file:");
     value.as_dict().is_some_and(|dict| {
-        dict.get("api_key").and_then(Value::as_str).is_some_and(is_literal) || dict.values().any(holds_key)
+        let keys = match dict.get("api_keys") {
+            Some(Value::Array(_, keys)) => keys.as_slice(),
+            _ => &[],
+        };
+        dict.get("api_key").into_iter().chain(keys).filter_map(Value::as_str).any(is_literal)
+            || dict.values().any(holds_key)
     })
 }
 

@@ -18,8 +18,13 @@ pub fn config(input: &[u8]) {
         return;
     }
     let sources = Sources::empty().with_text("fuzz.toml", text);
-    let report = Report::of(&sources, &|_, _| Ok(()));
-    match load(&sources) {
+    check_sources(&sources, text);
+    check_sources(&sources.with_balancing(), text);
+}
+
+fn check_sources(sources: &Sources, text: &str) {
+    let report = Report::of(sources, &|_, _| Ok(()));
+    match load(sources) {
         Ok(loaded) => check_loaded(&loaded, text.lines().next().unwrap_or_default()),
         Err(problems) => {
             assert!(!report.is_ok());

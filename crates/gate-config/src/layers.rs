@@ -12,6 +12,7 @@ use crate::document::{self, Spellings};
 use crate::environment;
 use crate::file_access;
 use crate::problem::Findings;
+use crate::setting::BALANCES;
 use crate::sources::{Content, File, Sources};
 use crate::{Origin, Source};
 
@@ -26,6 +27,8 @@ pub(crate) struct Layers {
     pub(crate) is_incomplete: bool,
     /// The sources that said something or, as files, were read.
     pub(crate) read: Vec<Source>,
+    /// Whether what asks for balancing is refused.
+    pub(crate) refuses_balancing: bool,
     /// Traditional variables that are set but lost, by kind and setting.
     pub(crate) losers: BTreeMap<(ProviderKind, &'static str), Vec<Origin>>,
 }
@@ -57,6 +60,7 @@ impl Layers {
             spellings: Spellings::default(),
             is_incomplete: false,
             read: Vec::new(),
+            refuses_balancing: !(BALANCES || sources.has_balancing),
             losers: BTreeMap::new(),
         };
         for file in &sources.files {
@@ -129,7 +133,10 @@ impl Layers {
         let llm = self.llm();
         let provider = llm.get("provider").and_then(Value::as_dict);
         let root = provider.and_then(|provider| provider.get(kind.as_str())).and_then(Value::as_dict);
-        if [provider, root].into_iter().flatten().any(|table| table.contains_key(setting)) {
+        let says = |table: &Dict| {
+            table.contains_key(setting) || (setting == "api_key" && table.contains_key("api_keys"))
+        };
+        if [provider, root].into_iter().flatten().any(says) {
             let key = format!("llm.provider.{kind}.{setting}");
             self.losers.entry((kind, setting)).or_default().push(Origin { source, key });
             return;

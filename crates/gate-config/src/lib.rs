@@ -3,6 +3,7 @@
 //! It reads files and, in one place, the environment; it opens no socket and runs no async code.
 
 mod api_base;
+mod balancing;
 mod document;
 mod environment;
 mod explain;
@@ -27,6 +28,7 @@ mod tree;
 mod value;
 
 pub use api_base::{ApiBase, ApiBaseError, NoDeployment, Scheme};
+pub use balancing::{CircuitBreaker, HealthCheck, LoadBalancing, Retry, Strategy};
 pub use explain::{Explanation, explain};
 pub use host::is_loopback_host;
 pub use load::{Loaded, load};
@@ -38,7 +40,8 @@ pub use secret::Secret;
 pub use server::{Limits, LogFormat, LogLevel, ServerConfig, Timeouts, TlsConfig};
 pub use sources::{SourceArgs, Sources};
 pub use tree::{
-    DefaultError, ListedModel, NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Scope, Target,
+    DefaultError, ListedModel, NotFoundReason, PoolMember, ProviderIndex, ProviderTree, ResolveError, Route,
+    Scope, Target,
 };
 
 /// The whole configuration, resolved.

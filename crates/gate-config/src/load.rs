@@ -1,5 +1,6 @@
 //! From sources to the configuration, in one pass that reports everything it finds.
 
+mod balancing;
 mod credential;
 mod listen;
 mod nodes;
@@ -47,26 +48,36 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     if layers.is_incomplete {
         return Err(findings.into_problems());
     }
-    let llm = layers.llm();
+    let merged = layers.llm();
+    let llm = Section { key: "llm", kind: TableKind::Llm, dict: &merged, layers: &layers };
     let empty = Dict::new();
-    let limits = subtable("limits", &llm, &layers, &mut findings).unwrap_or(&empty);
-    let timeout = subtable("timeout", &llm, &layers, &mut findings).unwrap_or(&empty);
-    let tls = subtable("tls", &llm, &layers, &mut findings).unwrap_or(&empty);
-    let provider = subtable("provider", &llm, &layers, &mut findings).unwrap_or(&empty);
-
-    let llm = Section { key: "llm", kind: TableKind::Llm, dict: &llm, layers: &layers };
-    let limits = Section { key: "llm.limits", kind: TableKind::Limits, dict: limits, layers: &layers };
-    let timeout = Section { key: "llm.timeout", kind: TableKind::Timeout, dict: timeout, layers: &layers };
-    let tls = Section { key: "llm.tls", kind: TableKind::Tls, dict: tls, layers: &layers };
-    llm.check(|name| TableKind::Llm.subtables().contains(&name), &mut findings);
-    limits.check(|_| false, &mut findings);
-    timeout.check(|_| false, &mut findings);
-    tls.check(|_| false, &mut findings);
+    let [limits, timeout, tls, load_balancing, retry, circuit_breaker, health_check, provider] = [
+        ("llm.limits", TableKind::Limits),
+        ("llm.timeout", TableKind::Timeout),
+        ("llm.tls", TableKind::Tls),
+        ("llm.load_balancing", TableKind::LoadBalancing),
+        ("llm.retry", TableKind::Retry),
+        ("llm.circuit_breaker", TableKind::CircuitBreaker),
+        ("llm.health_check", TableKind::HealthCheck),
+        ("llm.provider", TableKind::ProviderRoot),
+    ]
+    .map(|(key, kind)| {
+        let dict = subtable(key, &llm, &mut findings).unwrap_or(&empty);
+        Section { key, kind, dict, layers: &layers }
+    });
+    llm.check(|name| llm.has_table(name), &mut findings);
+    for table in [&limits, &timeout, &tls, &load_balancing, &retry, &circuit_breaker, &health_check] {
+        table.check(|_| false, &mut findings);
+    }
 
     let mut server = server::read(&llm, &limits, &timeout);
     server.tls = tls::read(&tls, &mut findings);
+    server.load_balancing = balancing::load_balancing(&load_balancing);
+    server.retry = balancing::retry(&retry, &mut findings);
+    server.circuit_breaker = balancing::circuit_breaker(&circuit_breaker);
+    server.health_check = balancing::health_check(&health_check, &mut findings);
     server::check(&limits, &server, &mut findings);
-    let nodes = nodes::walk(provider, sources, &layers, &mut findings);
+    let nodes = nodes::walk(provider.dict, sources, &layers, &mut findings);
     let providers = providers::resolve(&nodes, &layers, &mut findings);
     listen::check(&llm, &server, &providers, &mut findings);
     let is_bare = providers.iter().all(|provider| !provider.is_configured);
@@ -74,17 +85,41 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     if is_bare && !findings.has_problems() {
         warn_of_bareness(&providers, &mut findings);
     }
-    match tree(providers, &nodes) {
-        Ok(providers) => {
+    match tree(providers.clone(), &nodes) {
+        Ok(mut providers) => {
+            check_routes(&mut providers, &mut findings);
             let warnings = findings.finish()?;
             Ok(Loaded { config: GateConfig { server, providers }, warnings, sources: layers.read, is_bare })
         }
         Err(error) => {
+            // What is wrong with a fallback is told in the same run.
+            if let Ok(mut tree) = ProviderTree::build(providers, nodes.aliases(), None) {
+                check_routes(&mut tree, &mut findings);
+            }
             let origin = nodes.default.map(|default| default.origin);
             let origin =
                 origin.unwrap_or(Origin { source: Source::Default, key: "llm.provider.default".to_owned() });
             findings.problem(origin.key, origin.source, error.to_string());
             Err(findings.into_problems())
+        }
+    }
+}
+
+/// Resolves what every `fallback` names, and reports what cannot be used and what has no effect.
+fn check_routes(tree: &mut ProviderTree, findings: &mut Findings) {
+    for error in tree.link_fallbacks().err().unwrap_or_default() {
+        let provider = tree.provider(error.provider);
+        if let Some(origin) = provider.origins.get("fallback") {
+            findings.problem(&origin.key, origin.source.clone(), error.to_string());
+        }
+    }
+    // Where there are problems, one of them may be why a weight has nobody beside it.
+    let is_sound = !findings.has_problems();
+    for (at, provider) in tree.providers().filter(|_| is_sound) {
+        if let Some(origin) = provider.origins.get("weight").filter(|_| tree.has_nothing_to_share(at)) {
+            let message = "has no effect: the provider has no models that another could have too, and no sibling \
+                           with a weight; add one beside it, below the same provider";
+            findings.warning(&origin.key, origin.source.clone(), message);
         }
     }
 }
@@ -104,14 +139,14 @@ fn warn_of_bareness(providers: &[Provider], findings: &mut Findings) {
     }
 }
 
-/// Returns a table of `[llm]`, nothing if it is absent or no table.
-fn subtable<'a>(name: &str, llm: &'a Dict, layers: &Layers, findings: &mut Findings) -> Option<&'a Dict> {
-    match llm.get(name)? {
+/// Returns a table of `[llm]` by its full key, nothing if it is absent, no table, or refused.
+fn subtable<'a>(key: &str, llm: &Section<'a>, findings: &mut Findings) -> Option<&'a Dict> {
+    let name = key.rsplit('.').next().filter(|name| llm.has_table(name))?;
+    match llm.dict.get(name)? {
         value @ Value::Dict(_, dict) if !is_date(value) => Some(dict),
         value => {
-            let key = format!("llm.{name}");
             let message = format!("expected a table, `[{key}]`");
-            findings.problem(key, layers.source(value), message);
+            findings.problem(key, llm.layers.source(value), message);
             None
         }
     }

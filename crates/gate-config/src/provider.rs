@@ -25,8 +25,10 @@ pub struct Provider {
     pub api_base: ApiBase,
     /// How the credential is sent.
     pub auth: AuthStyle,
-    /// The credential, with `env:` and `file:` already followed.
+    /// The credential, with `env:` and `file:` already followed; of several the first.
     pub api_key: Option<Secret>,
+    /// Every credential, no two of them equal: those of `api_keys`, or the one of `api_key`, or none.
+    pub api_keys: Vec<Secret>,
     /// Query parameters added to every request, in order of their names.
     pub query: BTreeMap<String, String>,
     /// Headers added to every request, names in lower case.
@@ -54,6 +56,12 @@ pub struct Provider {
     /// The provider's own configured models in the order of the configuration: its default, its
     /// `models`, then the model sections below it.
     pub models: Vec<Model>,
+    /// The share of a pool's requests that this one gets, 1 to 10,000, where it is to be in pools.
+    pub weight: Option<u32>,
+    /// Where its requests go once it fails, as configured: paths of providers and names of models.
+    pub fallback: Vec<String>,
+    /// How late the first byte of an answer is before a second target is asked too.
+    pub hedge_after: Option<Duration>,
     /// Whether a name that is not configured is refused instead of passed through: `models` is
     /// given and `open` is not.
     pub is_closed: bool,

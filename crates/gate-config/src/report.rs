@@ -8,8 +8,8 @@ use gate_model_ref::ProviderKind;
 
 use crate::query;
 use crate::{
-    ApiBase, AuthStyle, Loaded, Provider, ProviderTree, Scheme, ServerConfig, Source, Sources, TlsConfig,
-    is_loopback_host, load,
+    ApiBase, AuthStyle, Loaded, Provider, ProviderIndex, ProviderTree, Scheme, ServerConfig, Source, Sources,
+    TlsConfig, is_loopback_host, load,
 };
 
 /// The account of a configuration, for people; its `Display` never shows a key.
@@ -76,6 +76,7 @@ impl Report {
         entry(&mut lines, "warnings", loaded.warnings.iter().map(ToString::to_string));
         entry(&mut lines, "hints", hints(&loaded.config.providers));
         lines.extend(providers(&loaded.config.providers));
+        lines.extend(pools(&loaded.config.providers));
         Self { lines, is_ok }
     }
 }
@@ -144,6 +145,45 @@ fn providers(tree: &ProviderTree) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Returns a paragraph for each pool, and one for each provider that has fallbacks.
+fn pools(tree: &ProviderTree) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (parent, provider) in tree.providers() {
+        let members = tree.pool_below(parent);
+        if !members.is_empty() {
+            lines.extend([String::new(), format!("pool  for every name of {}", provider.id)]);
+            lines.extend(members.iter().map(|&at| member(tree, at, None)));
+        }
+    }
+    for route in tree.named_pools() {
+        lines.extend([String::new(), format!("pool  for {}", route.name())]);
+        lines.extend(route.pool().map(|it| member(tree, it.target.provider, Some(it.target.upstream_model))));
+    }
+    for (at, provider) in tree.providers() {
+        let chain = tree.fallbacks_of(at);
+        if !chain.is_empty() {
+            lines.extend([String::new(), format!("after {}", provider.id)]);
+            lines.extend(chain.iter().map(|next| {
+                let (there, model) = (tree.provider(next.provider()), next.model());
+                let what = match model.or(there.default_model.as_deref()) {
+                    Some(model) if next.model().is_some() => format!("`{model}`"),
+                    Some(model) => format!("the same name, or else `{model}`"),
+                    None => "the same name".to_owned(),
+                };
+                format!("  {}  gets {what} at {}", there.id, endpoint(there, model))
+            }));
+        }
+    }
+    lines
+}
+
+fn member(tree: &ProviderTree, at: ProviderIndex, model: Option<&str>) -> String {
+    let provider = tree.provider(at);
+    let sends = model.map(|model| format!("sends `{model}` ")).unwrap_or_default();
+    let weight = provider.weight.unwrap_or(1);
+    format!("  {}  weight {weight}, {sends}to {}", provider.id, endpoint(provider, model))
 }
 
 /// Returns the URL that the provider's main operation goes to, for this model where the URL has it.

@@ -9,7 +9,7 @@ use figment::value::Dict;
 use crate::Origin;
 use crate::layers::Layers;
 use crate::problem::Findings;
-use crate::setting::{Setting, TableKind};
+use crate::setting::{Setting, TableKind, is_balancing};
 use crate::value::Plain;
 
 /// A value with its origin.
@@ -39,6 +39,7 @@ impl Section<'_> {
         for (name, value) in self.dict.iter().filter(|(name, _)| !is_table(name)) {
             let Origin { source, key } = self.layers.origin(value, &format!("{}.{name}", self.key));
             let problem = match self.kind.find(name) {
+                _ if self.is_refused(name) => Some(not_yet(&key)),
                 Some(setting) => setting.shape.read(value).err(),
                 None => Some(self.unknown(name)),
             };
@@ -52,7 +53,7 @@ impl Section<'_> {
     fn unknown(&self, name: &str) -> String {
         let key = format!("{}.{name}", self.key);
         if self.kind.later().contains(&name) {
-            return format!("`{key}` is not available in this version of emx-gate yet; remove it");
+            return not_yet(&key);
         }
         if self.kind == TableKind::ProviderRoot && TableKind::Provider.find(name).is_some() {
             return format!(
@@ -71,10 +72,26 @@ impl Section<'_> {
         }
     }
 
+    /// Tells whether a key holds a table that this one may have, and that is not refused.
+    pub(crate) fn has_table(&self, name: &str) -> bool {
+        self.kind.subtables().contains(&name) && !self.is_refused(name)
+    }
+
+    /// Tells whether a key asks for balancing, which there is none of yet.
+    fn is_refused(&self, name: &str) -> bool {
+        let is_table = TableKind::Llm.subtables().contains(&name);
+        let may_have_it = match self.kind {
+            TableKind::Llm => is_table,
+            TableKind::Provider | TableKind::ProviderRoot => !is_table,
+            _ => false,
+        };
+        may_have_it && self.layers.refuses_balancing && is_balancing(name)
+    }
+
     /// Reads a setting that is present and has its shape.
     fn read<T>(&self, name: &'static str, take: impl FnOnce(Plain) -> Option<T>) -> Option<Set<T>> {
         let value = self.dict.get(name)?;
-        let setting: &Setting = self.kind.find(name)?;
+        let setting: &Setting = self.kind.find(name).filter(|_| !self.is_refused(name))?;
         let plain = setting.shape.read(value).ok()?;
         Some(Set { value: take(plain)?, origin: self.layers.origin(value, &format!("{}.{name}", self.key)) })
     }
@@ -119,6 +136,20 @@ impl Section<'_> {
         })
     }
 
+    pub(crate) fn number(&self, name: &'static str) -> Option<Set<f64>> {
+        self.read(name, |plain| match plain {
+            Plain::Number(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn wholes(&self, name: &'static str) -> Option<Set<Vec<u64>>> {
+        self.read(name, |plain| match plain {
+            Plain::Wholes(numbers) => Some(numbers),
+            _ => None,
+        })
+    }
+
     pub(crate) fn texts(&self, name: &'static str) -> Option<Set<Vec<String>>> {
         self.read(name, |plain| match plain {
             Plain::Texts(texts) => Some(texts),
@@ -132,4 +163,9 @@ impl Section<'_> {
             _ => None,
         })
     }
+}
+
+/// Says that a key comes with a later version.
+fn not_yet(key: &str) -> String {
+    format!("`{key}` is not available in this version of emx-gate yet; remove it")
 }

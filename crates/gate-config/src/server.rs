@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::{CircuitBreaker, HealthCheck, LoadBalancing, Retry};
+
 /// The resolved settings of `[llm]` outside the provider tree.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -20,6 +22,14 @@ pub struct ServerConfig {
     pub timeouts: Timeouts,
     /// What TLS is spoken with (`[llm.tls]`); without it the listener speaks plain HTTP.
     pub tls: Option<TlsConfig>,
+    /// How the targets of a pool share its requests (`[llm.load_balancing]`).
+    pub load_balancing: LoadBalancing,
+    /// When a request is tried again, and where (`[llm.retry]`).
+    pub retry: Retry,
+    /// When a target is left alone because it fails (`[llm.circuit_breaker]`).
+    pub circuit_breaker: CircuitBreaker,
+    /// What tells that a target is well (`[llm.health_check]`).
+    pub health_check: HealthCheck,
     /// Names accepted in `Host` besides the loopback names, in lower case, without port.
     pub allowed_hosts: Vec<String>,
     /// Whether an address that others can reach may be served without authentication.
@@ -210,6 +220,10 @@ impl Default for ServerConfig {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             tls: None,
+            load_balancing: LoadBalancing::default(),
+            retry: Retry::default(),
+            circuit_breaker: CircuitBreaker::default(),
+            health_check: HealthCheck::default(),
             allowed_hosts: Vec::new(),
             allow_unauthenticated: false,
             allow_admin_paths: false,

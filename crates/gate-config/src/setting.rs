@@ -3,7 +3,7 @@
 
 use gate_model_ref::ProviderKind;
 
-use crate::{AuthStyle, LogFormat, LogLevel, OnDisconnect};
+use crate::{AuthStyle, LogFormat, LogLevel, OnDisconnect, Strategy};
 
 /// A kind of table with its own set of settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,14 @@ pub(crate) enum TableKind {
     Timeout,
     /// `[llm.tls]`
     Tls,
+    /// `[llm.load_balancing]`
+    LoadBalancing,
+    /// `[llm.retry]`
+    Retry,
+    /// `[llm.circuit_breaker]`
+    CircuitBreaker,
+    /// `[llm.health_check]`
+    HealthCheck,
     /// `[llm.provider]`, the top of inheritance.
     ProviderRoot,
     /// Any table below `[llm.provider]`.
@@ -44,8 +52,16 @@ pub(crate) enum Shape {
     Whole { min: u64, max: u64 },
     /// Seconds, fractions allowed, at most a year.
     Seconds(Zero),
+    /// A number between two bounds, both included, fractions allowed.
+    Number { min: u32, max: u32 },
     /// A list of texts.
     Texts,
+    /// One text, or a list of 1 to 16 of them.
+    OneOrMore,
+    /// A list of 1 to 64 texts that no message may show.
+    Secrets,
+    /// A list of whole numbers between two bounds, both included.
+    Wholes { min: u64, max: u64 },
     /// A table of texts; its values may hold credentials and are not shown.
     Pairs,
     /// One of a few words.
@@ -134,12 +150,44 @@ const TIMEOUT: &[Setting] = &[
 const TLS: &[Setting] =
     &[setting("enabled", Shape::Flag), setting("cert_file", Shape::Text), setting("key_file", Shape::Text)];
 
+const LOAD_BALANCING: &[Setting] = &[setting("strategy", one_of!(Strategy)), setting("sticky", Shape::Flag)];
+
+const RETRY: &[Setting] = &[
+    setting("max_attempts", Shape::Whole { min: 1, max: 10 }),
+    setting("backoff_base", Shape::Seconds(Zero::Allowed)),
+    setting("backoff_multiplier", Shape::Number { min: 1, max: 100 }),
+    setting("backoff_max", Shape::Seconds(Zero::Allowed)),
+    // Below 400 there is an answer, which a client must get.
+    setting("retryable_status", Shape::Wholes { min: 400, max: 599 }),
+    setting("budget_percent", Shape::Whole { min: 0, max: 100 }),
+    setting("hold_size_kb", Shape::Whole { min: 0, max: 1024 }),
+    setting("hold_time", Shape::Seconds(Zero::Allowed)),
+];
+
+const CIRCUIT_BREAKER: &[Setting] = &[
+    setting("enabled", Shape::Flag),
+    setting("failure_threshold", Shape::Whole { min: 1, max: 10_000 }),
+    setting("recovery_timeout", Shape::Seconds(Zero::Refused)),
+    setting("half_open_max_calls", Shape::Whole { min: 1, max: 10_000 }),
+];
+
+const HEALTH_CHECK: &[Setting] = &[
+    setting("passive", Shape::Flag),
+    setting("failure_threshold", Shape::Whole { min: 1, max: 10_000 }),
+    setting("success_threshold", Shape::Whole { min: 1, max: 10_000 }),
+    setting("active", Shape::Flag),
+    setting("interval", Shape::Seconds(Zero::Refused)),
+    setting("timeout", Shape::Seconds(Zero::Refused)),
+    setting("endpoint", Shape::Text),
+];
+
 /// `[llm.provider]` has what can be inherited, and two settings of its own.
 const PROVIDER_ROOT: &[Setting] = &[
     setting("default", Shape::Text),
     setting("type", KINDS),
     API_BASE,
     API_KEY,
+    API_KEYS,
     AUTH,
     QUERY,
     HEADERS,
@@ -154,15 +202,19 @@ const PROVIDER_ROOT: &[Setting] = &[
     WEBSOCKET,
     ON_DISCONNECT,
     INJECT_STREAM_USAGE,
+    HEDGE_AFTER_MS,
 ];
 
 const PROVIDER: &[Setting] = &[
     setting("type", KINDS),
     API_BASE,
     API_KEY,
+    API_KEYS,
     renamed("model", &["default_model"], Shape::Text),
     setting("models", Shape::Texts),
     setting("open", Shape::Flag),
+    setting("weight", Shape::Whole { min: 1, max: 10_000 }),
+    setting("fallback", Shape::OneOrMore),
     AUTH,
     QUERY,
     HEADERS,
@@ -177,10 +229,12 @@ const PROVIDER: &[Setting] = &[
     WEBSOCKET,
     ON_DISCONNECT,
     INJECT_STREAM_USAGE,
+    HEDGE_AFTER_MS,
 ];
 
 const API_BASE: Setting = renamed("api_base", &["base_url"], Shape::Text);
 const API_KEY: Setting = setting("api_key", Shape::Secret);
+const API_KEYS: Setting = setting("api_keys", Shape::Secrets);
 const AUTH: Setting = setting("auth", one_of!(AuthStyle));
 const QUERY: Setting = setting("query", Shape::Pairs);
 const HEADERS: Setting = setting("headers", Shape::Pairs);
@@ -196,21 +250,35 @@ const WEBSOCKET: Setting = setting("websocket", Shape::Flag);
 const ON_DISCONNECT: Setting = setting("on_disconnect", one_of!(OnDisconnect));
 const INJECT_STREAM_USAGE: Setting = setting("inject_stream_usage", Shape::Flag);
 
+const HEDGE_AFTER_MS: Setting = setting("hedge_after_ms", Shape::Whole { min: 1, max: 600_000 });
+
 /// Keys of `[llm]` that a later version brings.
-const LATER_LLM: &[&str] = &[
-    "auth",
-    "rate_limit",
-    "quota",
+const LATER_LLM: &[&str] = &["auth", "rate_limit", "quota", "cors", "monitoring"];
+
+/// Keys of a provider that a later version brings.
+const LATER_PROVIDER: &[&str] = &["rate_limit", "price"];
+
+/// Whether the gateway balances, retries and falls back. Until it does, what would ask it to is read
+/// and checked only for sources that say so ([`Sources::with_balancing`](crate::Sources::with_balancing)),
+/// and refused otherwise: nothing is accepted and ignored.
+pub(crate) const BALANCES: bool = false;
+
+/// What needs [`BALANCES`]: tables of `[llm]`, and settings of a provider.
+const BALANCING: [&str; 8] = [
+    "load_balancing",
     "retry",
     "circuit_breaker",
     "health_check",
-    "load_balancing",
-    "cors",
-    "monitoring",
+    "weight",
+    "fallback",
+    "api_keys",
+    "hedge_after_ms",
 ];
 
-/// Keys of a provider that a later version brings.
-const LATER_PROVIDER: &[&str] = &["fallback", "weight", "rate_limit", "price", "api_keys", "hedge_after_ms"];
+/// Tells whether a table of `[llm]`, or a setting of a provider, asks for balancing.
+pub(crate) fn is_balancing(name: &str) -> bool {
+    BALANCING.contains(&name)
+}
 
 impl TableKind {
     /// Returns the settings of such a table.
@@ -220,6 +288,10 @@ impl TableKind {
             Self::Limits => LIMITS,
             Self::Timeout => TIMEOUT,
             Self::Tls => TLS,
+            Self::LoadBalancing => LOAD_BALANCING,
+            Self::Retry => RETRY,
+            Self::CircuitBreaker => CIRCUIT_BREAKER,
+            Self::HealthCheck => HEALTH_CHECK,
             Self::ProviderRoot => PROVIDER_ROOT,
             Self::Provider => PROVIDER,
         }
@@ -228,9 +300,18 @@ impl TableKind {
     /// Returns the tables that such a table always may hold.
     pub(crate) const fn subtables(self) -> &'static [&'static str] {
         match self {
-            Self::Llm => &["limits", "timeout", "tls", "provider"],
+            Self::Llm => &[
+                "limits",
+                "timeout",
+                "tls",
+                "load_balancing",
+                "retry",
+                "circuit_breaker",
+                "health_check",
+                "provider",
+            ],
             Self::ProviderRoot => &["openai", "anthropic"],
-            Self::Limits | Self::Timeout | Self::Tls | Self::Provider => &[],
+            _ => &[],
         }
     }
 
@@ -239,8 +320,22 @@ impl TableKind {
         match self {
             Self::Llm => LATER_LLM,
             Self::ProviderRoot | Self::Provider => LATER_PROVIDER,
-            Self::Limits | Self::Timeout | Self::Tls => &[],
+            _ => &[],
         }
+    }
+
+    /// Returns the kind of a table of `[llm]` that holds nothing but settings.
+    pub(crate) fn of_llm(name: &str) -> Option<Self> {
+        Some(match name {
+            "limits" => Self::Limits,
+            "timeout" => Self::Timeout,
+            "tls" => Self::Tls,
+            "load_balancing" => Self::LoadBalancing,
+            "retry" => Self::Retry,
+            "circuit_breaker" => Self::CircuitBreaker,
+            "health_check" => Self::HealthCheck,
+            _ => return None,
+        })
     }
 
     /// Finds a setting by its name or one of its other names.
@@ -279,44 +374,4 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_of_the_keyboard_finds_its_setting() {
-        for (table, name, expected) in [
-            (TableKind::Provider, "api_kye", Some("api_key")),
-            (TableKind::Provider, "apikey", Some("api_key")),
-            (TableKind::Provider, "API_KEY", Some("api_key")),
-            (TableKind::Provider, "base_ulr", Some("base_url")),
-            (TableKind::Provider, "wieght", Some("weight")),
-            (TableKind::Llm, "hosts", Some("host")),
-            (TableKind::Llm, "limit", Some("limits")),
-            (TableKind::Limits, "max_conections", Some("max_connections")),
-            (TableKind::Timeout, "drain-delay", Some("drain_delay")),
-            (TableKind::Llm, "banana", None),
-        ] {
-            assert_eq!(table.nearest(name), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn no_name_means_two_settings() {
-        for table in [
-            TableKind::Llm,
-            TableKind::Limits,
-            TableKind::Timeout,
-            TableKind::Tls,
-            TableKind::ProviderRoot,
-            TableKind::Provider,
-        ] {
-            let mut names: Vec<_> =
-                table.settings().iter().flat_map(|s| [&[s.name], s.aliases].concat()).collect();
-            names.extend(table.subtables().iter().chain(table.later()));
-            let all = names.len();
-            names.sort_unstable();
-            names.dedup();
-            assert_eq!(names.len(), all, "{table:?}");
-        }
-    }
-}
+mod tests;

@@ -4,18 +4,23 @@
 //! allocates nothing unless it fails.
 
 use std::collections::HashMap;
-use std::fmt;
 
-use gate_model_ref::{ModelRef, ParseError, ProviderKind};
+use gate_model_ref::{ModelRef, ProviderKind};
 
 use crate::{Model, Provider};
 
+mod default;
+mod fallback;
 mod index;
 mod near;
 mod resolve;
+mod route;
 mod trace;
 
+pub use default::DefaultError;
+use default::DefaultTarget;
 use index::{Index, Named};
+pub use route::{PoolMember, Route};
 pub(crate) use trace::{Finding, Place, Trace};
 
 /// Every provider of the configuration, with the index that resolves names.
@@ -26,6 +31,10 @@ pub struct ProviderTree {
     /// Short paths of providers, in lower case.
     aliases: HashMap<String, ProviderIndex>,
     default: Option<DefaultTarget>,
+    /// The siblings that stand in for a provider.
+    pools: HashMap<ProviderIndex, Vec<ProviderIndex>>,
+    /// What comes after each provider, by its place.
+    fallbacks: Vec<Vec<fallback::Fallback>>,
 }
 
 /// A provider's place in its tree.
@@ -107,19 +116,6 @@ pub enum NotFoundReason {
     RootNotConfigured(ProviderKind),
 }
 
-/// The model of a request that names none, once resolved.
-#[derive(Clone, Debug)]
-struct DefaultTarget {
-    provider: ProviderIndex,
-    upstream: String,
-}
-
-impl DefaultTarget {
-    fn target(&self) -> Target<'_> {
-        Target { provider: self.provider, upstream_model: &self.upstream }
-    }
-}
-
 impl ProviderTree {
     /// Builds the tree and resolves its default.
     ///
@@ -135,16 +131,18 @@ impl ProviderTree {
         default: Option<String>,
     ) -> Result<Self, DefaultError> {
         let index = Index::build(&providers);
-        let mut tree = Self { providers, index, aliases: HashMap::new(), default: None };
+        let (aliased, pools, fallbacks) = (HashMap::new(), HashMap::new(), Vec::new());
+        let mut tree = Self { providers, index, aliases: aliased, default: None, pools, fallbacks };
         tree.aliases = aliases
             .into_iter()
             .filter_map(|(alias, id)| Some((alias.to_ascii_lowercase(), tree.find(&id)?)))
             .collect();
+        tree.pools = route::sibling_pools(&tree);
         tree.default = default.map(|name| tree.resolve_default_name(name)).transpose()?;
         Ok(tree)
     }
 
-    /// Finds the target of a name. Steps, in order; the first that finds something decides:
+    /// Finds where the requests of a name may go. Steps, in order; the first that finds something decides:
     ///
     /// 1. a kind in front must be that of the endpoint;
     /// 2. the exact path of a model section, or of a provider that has a default model;
@@ -156,8 +154,8 @@ impl ProviderTree {
     ///
     /// # Errors
     /// Says why there is none.
-    pub fn resolve<'a>(&'a self, name: ModelRef<'a>, scope: Scope) -> Result<Target<'a>, ResolveError> {
-        self.resolve_traced(name, scope, &mut ())
+    pub fn route<'a>(&'a self, name: ModelRef<'a>, scope: Scope) -> Result<Route<'a>, ResolveError> {
+        self.route_traced(name, scope, &mut ())
     }
 
     /// Finds the target of a name at the provider that made an object which the request names too:
@@ -168,21 +166,28 @@ impl ProviderTree {
         resolve::at_maker(self, name, maker)
     }
 
-    /// Finds the target of a name and tells `trace` what each step found.
-    pub(crate) fn resolve_traced<'a>(
+    /// Returns the route of a target that was found without a name, such as the default model of a pinned
+    /// provider: with the pool that stands in for its provider, and the fallbacks.
+    pub fn route_of<'a>(&'a self, target: Target<'a>) -> Route<'a> {
+        Route::to(self, target, target.upstream_model)
+    }
+
+    /// Finds the first target of a name: [`route`](Self::route) for a request that is sent once.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub fn resolve<'a>(&'a self, name: ModelRef<'a>, scope: Scope) -> Result<Target<'a>, ResolveError> {
+        self.route(name, scope).map(|route| route.first())
+    }
+
+    /// Finds the route of a name and tells `trace` what each step found.
+    pub(crate) fn route_traced<'a>(
         &'a self,
         name: ModelRef<'a>,
         scope: Scope,
         trace: &mut impl Trace<'a>,
-    ) -> Result<Target<'a>, ResolveError> {
+    ) -> Result<Route<'a>, ResolveError> {
         resolve::resolve(self, name, scope, trace)
-    }
-
-    /// Finds the target of a request that names no model: `llm.provider.default`, if its kind is
-    /// that of the scope (or it lies inside the pin), else nothing.
-    pub fn resolve_default(&self, scope: Scope) -> Option<Target<'_>> {
-        let default = self.default.as_ref()?;
-        self.is_within(default.provider, scope).then(|| default.target())
     }
 
     /// Returns the provider at a place.
@@ -264,109 +269,7 @@ impl ProviderTree {
         id.as_bytes().get(above.len()) == Some(&b'.')
             && id.get(..above.len()).is_some_and(|front| front.eq_ignore_ascii_case(above))
     }
-
-    /// Resolves `llm.provider.default`. A name without a kind is looked up in every kind, because
-    /// no endpoint gives one.
-    fn resolve_default_name(&self, name: String) -> Result<DefaultTarget, DefaultError> {
-        let parsed = match ModelRef::parse(&name) {
-            Ok(parsed) => parsed,
-            Err(error) => return Err(DefaultError { name, reason: DefaultErrorReason::Name(error) }),
-        };
-        let kinds =
-            ProviderKind::ALL.into_iter().filter(|kind| parsed.kind().is_none_or(|named| named == *kind));
-        let mut found = Vec::new();
-        let mut failed = Vec::new();
-        for kind in kinds {
-            match self.resolve(parsed, Scope::Kind(kind)) {
-                Ok(target) => found.push(target),
-                Err(error) => failed.push(error),
-            }
-        }
-        let reason = match found.as_slice() {
-            [target] => {
-                let upstream = target.upstream_model.to_owned();
-                return Ok(DefaultTarget { provider: target.provider, upstream });
-            }
-            [] => DefaultErrorReason::of(self, failed),
-            _ => DefaultErrorReason::SeveralKinds,
-        };
-        Err(DefaultError { name, reason })
-    }
 }
-
-/// Why `llm.provider.default` cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DefaultError {
-    name: String,
-    reason: DefaultErrorReason,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum DefaultErrorReason {
-    Name(ParseError),
-    SeveralKinds,
-    Ambiguous { candidates: Vec<String> },
-    NoDefaultModel { provider: String },
-    NotFound { near: Vec<String> },
-}
-
-impl DefaultErrorReason {
-    /// Picks the most telling of the errors that the kinds gave.
-    fn of(tree: &ProviderTree, errors: Vec<ResolveError>) -> Self {
-        let mut all_near = Vec::new();
-        for error in errors {
-            match error {
-                ResolveError::Ambiguous { candidates } => return Self::Ambiguous { candidates },
-                ResolveError::NotFound { reason: NotFoundReason::NoDefaultModel(provider), .. } => {
-                    return Self::NoDefaultModel { provider: tree.provider(provider).id.clone() };
-                }
-                ResolveError::NotFound { near, .. } => all_near.extend(near),
-                ResolveError::KindMismatch { .. } | ResolveError::OutsidePin { .. } => {}
-            }
-        }
-        all_near.truncate(near::MOST);
-        Self::NotFound { near: all_near }
-    }
-}
-
-impl fmt::Display for DefaultError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.name;
-        match &self.reason {
-            DefaultErrorReason::Name(error) => {
-                write!(f, "`{}` is no model name: {error}", name.escape_debug())
-            }
-            DefaultErrorReason::SeveralKinds => {
-                write!(
-                    f,
-                    "`{name}` means something in both kinds: write `openai.{name}` or `anthropic.{name}`"
-                )
-            }
-            DefaultErrorReason::Ambiguous { candidates } => {
-                write!(f, "several providers have `{name}`: write one of `{}`", candidates.join("`, `"))
-            }
-            DefaultErrorReason::NoDefaultModel { provider } => {
-                write!(
-                    f,
-                    "provider `{provider}` has no `model` that its name could stand for: add one, or write "
-                )?;
-                write!(f, "`{provider}.` and a model")
-            }
-            DefaultErrorReason::NotFound { near } if near.is_empty() => {
-                write!(f, "no configured provider has or takes `{name}`")
-            }
-            DefaultErrorReason::NotFound { near } => {
-                write!(
-                    f,
-                    "no configured provider has or takes `{name}`; did you mean `{}`?",
-                    near.join("`, `")
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for DefaultError {}
 
 #[cfg(test)]
 pub(crate) mod testing;

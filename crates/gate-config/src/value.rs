@@ -16,12 +16,18 @@ pub(crate) enum Plain {
     Flag(bool),
     Whole(u64),
     Seconds(Duration),
+    Number(f64),
     Texts(Vec<String>),
+    Wholes(Vec<u64>),
     Pairs(BTreeMap<String, String>),
 }
 
 /// A year: longer waits are slips, and a clock can still add it to any instant.
 const MAX_SECONDS: f64 = 31_536_000.0;
+
+/// The most texts in a list that [`Shape::OneOrMore`] takes, and secrets in one of [`Shape::Secrets`].
+const MAX_TEXTS: usize = 16;
+const MAX_SECRETS: usize = 64;
 
 /// The only key of the table that the TOML parser makes of a date.
 const DATE_KEY: &str = "$__toml_private_datetime";
@@ -41,6 +47,19 @@ impl Shape {
                 whole(*number).filter(|number| (min..=max).contains(number)).map(Plain::Whole)
             }
             (Self::Seconds(zero), Value::Num(_, number)) => seconds(*number, zero).map(Plain::Seconds),
+            (Self::Number { min, max }, Value::Num(_, number)) => {
+                float(*number).filter(|it| (f64::from(min)..=f64::from(max)).contains(it)).map(Plain::Number)
+            }
+            (Self::OneOrMore, Value::String(..)) => text(value).map(|text| Plain::Texts(vec![text])),
+            (Self::OneOrMore, Value::Array(_, items)) => some_texts(items, MAX_TEXTS),
+            (Self::Secrets, Value::Array(_, items)) => some_texts(items, MAX_SECRETS),
+            (Self::Wholes { min, max }, Value::Array(_, items)) => {
+                let number = |item: &Value| match item {
+                    Value::Num(_, number) => whole(*number).filter(|it| (min..=max).contains(it)),
+                    _ => None,
+                };
+                items.iter().map(number).collect::<Option<_>>().map(Plain::Wholes)
+            }
             (Self::Texts, Value::Array(_, items)) => {
                 items.iter().map(text).collect::<Option<_>>().map(Plain::Texts)
             }
@@ -67,8 +86,11 @@ impl Shape {
             Self::Text | Self::Secret | Self::OneOf(_) => None,
             Self::Flag => text.trim().to_ascii_lowercase().parse::<bool>().ok().map(Value::from),
             Self::Whole { .. } => text.trim().parse::<u64>().ok().map(Value::from),
-            Self::Seconds(_) => text.trim().parse::<f64>().ok().map(Value::from),
-            Self::Texts => Some(Value::from(words().collect::<Vec<_>>())),
+            Self::Seconds(_) | Self::Number { .. } => text.trim().parse::<f64>().ok().map(Value::from),
+            Self::Texts | Self::OneOrMore | Self::Secrets => Some(Value::from(words().collect::<Vec<_>>())),
+            Self::Wholes { .. } => {
+                words().map(|word| word.parse::<u64>().ok()).collect::<Option<Vec<_>>>().map(Value::from)
+            }
             Self::Pairs => words()
                 .map(|word| {
                     word.split_once('=')
@@ -88,6 +110,10 @@ impl Shape {
             Self::Whole { min, max } => format!("a whole number from {min} to {max}"),
             Self::Seconds(Zero::Allowed) => format!("a number of seconds from 0 to {MAX_SECONDS}"),
             Self::Seconds(Zero::Refused) => format!("a number of seconds above 0 and up to {MAX_SECONDS}"),
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::OneOrMore => format!("a text, or a list of 1 to {MAX_TEXTS} texts"),
+            Self::Secrets => format!("a list of 1 to {MAX_SECRETS} texts that are not empty"),
+            Self::Wholes { min, max } => format!("a list of whole numbers from {min} to {max}"),
             Self::Texts => "a list of texts, such as [\"a\", \"b\"]".to_owned(),
             Self::Pairs => "a table of texts, such as { name = \"value\" }".to_owned(),
             Self::OneOf(words) => {
@@ -99,7 +125,7 @@ impl Shape {
 
     /// Describes a value that does not fit.
     fn found(self, value: &Value) -> String {
-        let is_shown = !matches!(self, Self::Secret | Self::Pairs);
+        let is_shown = !matches!(self, Self::Secret | Self::Secrets | Self::Pairs);
         match value {
             Value::String(_, text) if text.trim().is_empty() => "an empty text".to_owned(),
             Value::String(_, text) if is_shown => {
@@ -120,7 +146,18 @@ impl Shape {
             Value::Dict(..) if is_date(value) => "a date".to_owned(),
             Value::Dict(..) if self == Self::Pairs => "a table that holds something else".to_owned(),
             Value::Dict(..) => "a table".to_owned(),
-            Value::Array(..) if self == Self::Texts => "a list that holds something else".to_owned(),
+            Value::Array(_, items) if items.is_empty() => "an empty list".to_owned(),
+            Value::Array(_, items) if self == Self::OneOrMore && items.len() > MAX_TEXTS => {
+                format!("a list of {}", items.len())
+            }
+            Value::Array(_, items) if self == Self::Secrets && items.len() > MAX_SECRETS => {
+                format!("a list of {}", items.len())
+            }
+            Value::Array(..)
+                if matches!(self, Self::Texts | Self::OneOrMore | Self::Secrets | Self::Wholes { .. }) =>
+            {
+                "a list that holds something else".to_owned()
+            }
             Value::Array(..) => "a list".to_owned(),
             Value::Empty(..) => "nothing".to_owned(),
         }
@@ -136,17 +173,27 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned)
 }
 
+/// Reads a list of texts that has some, and not too many.
+fn some_texts(items: &[Value], most: usize) -> Option<Plain> {
+    let fits = (1..=most).contains(&items.len());
+    fits.then(|| items.iter().map(text).collect::<Option<_>>()).flatten().map(Plain::Texts)
+}
+
+fn float(number: Num) -> Option<f64> {
+    match number.to_actual() {
+        Actual::Unsigned(whole) => Some(whole as f64),
+        Actual::Signed(whole) => Some(whole as f64),
+        Actual::Float(fraction) => Some(fraction),
+        _ => None,
+    }
+}
+
 fn whole(number: Num) -> Option<u64> {
     number.to_u128_lossy()?.try_into().ok()
 }
 
 fn seconds(number: Num, zero: Zero) -> Option<Duration> {
-    let seconds = match number.to_actual() {
-        Actual::Unsigned(whole) => whole as f64,
-        Actual::Signed(whole) => whole as f64,
-        Actual::Float(fraction) => fraction,
-        _ => return None,
-    };
+    let seconds = float(number)?;
     // The comparison also refuses NaN.
     let is_legal = (0.0..=MAX_SECONDS).contains(&seconds) && (zero == Zero::Allowed || seconds > 0.0);
     let duration = is_legal.then(|| Duration::try_from_secs_f64(seconds).ok())??;

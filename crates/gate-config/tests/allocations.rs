@@ -7,9 +7,9 @@ use std::fmt::Write;
 use gate_config::{Scope, Sources, load};
 use gate_model_ref::{ModelRef, ProviderKind};
 
-// Spec: routing R-33.
+// Spec: routing.
 #[test]
-fn an_exact_name_is_found_without_allocating() {
+fn a_name_and_its_pool_are_found_without_allocating() {
     let mut text = String::from("[llm.provider.openai]\napi_key = 'k'\n");
     for provider in 0..20 {
         write!(text, "[llm.provider.openai.p{provider}]\napi_base = 'https://p{provider}.example/v1'\n")
@@ -19,7 +19,12 @@ fn an_exact_name_is_found_without_allocating() {
                 .unwrap();
         }
     }
-    let config = load(&Sources::empty().with_text("test", &text)).unwrap().config;
+    for member in 0..20 {
+        write!(text, "[llm.provider.openai.pool.s{member}]\napi_key = 'k'\nweight = 2\n").unwrap();
+    }
+    text.push_str("[llm.provider.openai.pool]\nmodel = 'pooled'\nfallback = ['p3', 'openai.p7.m-42.x']\n");
+    let sources = Sources::empty().with_text("test", &text).with_balancing();
+    let config = load(&sources).unwrap().config;
     let scope = Scope::Kind(ProviderKind::OpenAi);
     for name in
         ["openai.p7.m-42.x", "p7.m-42.x", "OpenAI.P7.M-42.X", "openai.p7.passed-through", "openai.anything"]
@@ -29,5 +34,14 @@ fn an_exact_name_is_found_without_allocating() {
         let info = allocation_counter::measure(|| is_found = config.providers.resolve(name, scope).is_ok());
         assert!(is_found, "{name}");
         assert_eq!(info.count_total, 0, "{name}");
+    }
+    for name in ["pooled", "openai.pool", "openai.pool.passed-through"] {
+        let name = ModelRef::parse(name).unwrap();
+        let mut targets = 0;
+        let info = allocation_counter::measure(|| {
+            let route = config.providers.route(name, scope);
+            targets = route.map_or(0, |route| route.pool().count() + route.fallbacks().count());
+        });
+        assert_eq!((targets, info.count_total), (22, 0), "{name}");
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Word {
 impl Word {
     /// The longest word that is ever looked for is
     /// `conversation.item.input_audio_transcription.completed`.
-    const CAPACITY: usize = 56;
+    pub(crate) const CAPACITY: usize = 56;
 
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; Self::CAPACITY], length: Some(0) }

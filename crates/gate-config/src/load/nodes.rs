@@ -53,9 +53,8 @@ pub(super) enum Role {
     Container,
 }
 
-/// Keys that make a table a provider; two of them come with a later version, but what a table is
-/// must not change with it.
-const PROVIDER_MARKS: [&str; 6] = ["api_base", "api_key", "type", "models", "weight", "fallback"];
+/// Keys that make a table a provider.
+const PROVIDER_MARKS: [&str; 7] = ["api_base", "api_key", "api_keys", "type", "models", "weight", "fallback"];
 
 impl Nodes {
     /// Returns the short paths of providers, with their ids.

@@ -22,6 +22,8 @@ pub(super) struct Own {
     pub(super) model: Option<Set<String>>,
     pub(super) models: Option<Set<Vec<String>>>,
     pub(super) open: Option<Set<bool>>,
+    pub(super) weight: Option<Set<u64>>,
+    pub(super) fallback: Option<Set<Vec<String>>>,
     pub(super) inherited: Inherited,
 }
 
@@ -29,7 +31,8 @@ pub(super) struct Own {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inherited {
     pub(super) api_base: Option<Set<ApiBase>>,
-    pub(super) api_key: Option<Set<Secret>>,
+    /// Of `api_key` or `api_keys`, at least one; the origin says which.
+    pub(super) api_keys: Option<Set<Vec<Secret>>>,
     pub(super) auth: Option<Set<AuthStyle>>,
     pub(super) query: Option<Set<BTreeMap<String, String>>>,
     pub(super) headers: Option<Set<BTreeMap<String, String>>>,
@@ -44,6 +47,7 @@ pub(super) struct Inherited {
     pub(super) websocket: Option<Set<bool>>,
     pub(super) on_disconnect: Option<Set<OnDisconnect>>,
     pub(super) inject_stream_usage: Option<Set<bool>>,
+    pub(super) hedge_after_ms: Option<Set<u64>>,
 }
 
 impl Inherited {
@@ -52,7 +56,7 @@ impl Inherited {
     pub(super) fn or(self, above: &Self) -> Self {
         Self {
             api_base: self.api_base.or_else(|| above.api_base.clone()),
-            api_key: self.api_key.or_else(|| above.api_key.clone()),
+            api_keys: self.api_keys.or_else(|| above.api_keys.clone()),
             auth: self.auth.or_else(|| above.auth.clone()),
             query: self.query.or_else(|| above.query.clone()),
             headers: self.headers.or_else(|| above.headers.clone()),
@@ -67,6 +71,7 @@ impl Inherited {
             websocket: self.websocket.or_else(|| above.websocket.clone()),
             on_disconnect: self.on_disconnect.or_else(|| above.on_disconnect.clone()),
             inject_stream_usage: self.inject_stream_usage.or_else(|| above.inject_stream_usage.clone()),
+            hedge_after_ms: self.hedge_after_ms.or_else(|| above.hedge_after_ms.clone()),
         }
     }
 }
@@ -80,17 +85,13 @@ pub(super) fn read(section: &Section<'_>, sources: &Sources, findings: &mut Find
             .texts("models")
             .and_then(|set| parsed(set, |names| names.into_iter().map(model_name).collect(), findings)),
         open: section.flag("open"),
+        weight: section.whole("weight"),
+        fallback: section.texts("fallback"),
         inherited: Inherited {
             api_base: section.text("api_base").and_then(|set| {
                 parsed(set, |text| ApiBase::parse(&text).map_err(|e| e.to_string()), findings)
             }),
-            api_key: section.text("api_key").and_then(|set| {
-                let source = set.origin.source.clone();
-                if let Some(path) = set.value.strip_prefix("file:") {
-                    file_access::check_key_file(&beside(path, &source), findings);
-                }
-                parsed(set, |text| credential::follow(&text, &source, sources), findings)
-            }),
+            api_keys: keys(section, sources, findings),
             auth: section.word("auth", AuthStyle::ALL, AuthStyle::as_str),
             query: section.pairs("query"),
             headers: section.pairs("headers").and_then(|set| parsed(set, headers, findings)),
@@ -107,10 +108,40 @@ pub(super) fn read(section: &Section<'_>, sources: &Sources, findings: &mut Find
             websocket: section.flag("websocket"),
             on_disconnect: section.word("on_disconnect", OnDisconnect::ALL, OnDisconnect::as_str),
             inject_stream_usage: section.flag("inject_stream_usage"),
+            hedge_after_ms: section.whole("hedge_after_ms"),
         },
     };
     check_client_pair(section, findings);
     own
+}
+
+/// Reads the keys of a table, wherever they are: `api_key`, or the list `api_keys`.
+fn keys(section: &Section<'_>, sources: &Sources, findings: &mut Findings) -> Option<Set<Vec<Secret>>> {
+    let one = section.text("api_key").map(|set| Set { value: vec![set.value], origin: set.origin });
+    let several = section.texts("api_keys");
+    if let (Some(_), Some(Set { origin, .. })) = (&one, &several) {
+        let message = "`api_key` and `api_keys` are in one table; keep one of them";
+        findings.problem(&origin.key, origin.source.clone(), message);
+    }
+    let is_list = several.is_some();
+    let set = several.or(one)?;
+    let source = set.origin.source.clone();
+    for path in set.value.iter().filter_map(|text| text.strip_prefix("file:")) {
+        file_access::check_key_file(&beside(path, &source), findings);
+    }
+    let follow = |texts: Vec<String>| {
+        let mut keys: Vec<Secret> = Vec::with_capacity(texts.len());
+        for (at, text) in (1..).zip(texts) {
+            let place = if is_list { format!("entry {at}: ") } else { String::new() };
+            let key = credential::follow(&text, &source, sources).map_err(|why| format!("{place}{why}"))?;
+            if let Some(twin) = keys.iter().position(|other| *other == key) {
+                return Err(format!("entries {} and {at} are the same key; keep one of them", twin + 1));
+            }
+            keys.push(key);
+        }
+        Ok(keys)
+    };
+    parsed(set, follow, findings)
 }
 
 /// Reports a certificate without its key, or a key without its certificate, in one table: half a

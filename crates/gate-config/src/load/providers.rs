@@ -1,6 +1,7 @@
 //! From tables to providers: inheritance, applied once, with the origin of every setting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use gate_model_ref::ProviderKind;
 
@@ -52,7 +53,7 @@ fn warn_of_missing_keys(providers: &[Provider], findings: &mut Findings) {
 /// Warns when one key of `[llm.provider]` goes to both vendors: no key is valid at both, so one of
 /// them sees a key that it should not. Providers with other bases have warnings of their own.
 fn warn_of_shared_key(top: &Inherited, providers: &[Provider], findings: &mut Findings) {
-    let Some(Set { origin: key, .. }) = &top.api_key else { return };
+    let Some(Set { origin: key, .. }) = &top.api_keys else { return };
     let has_key = |p: &&Provider| p.auth != AuthStyle::None && p.origins.get("api_key") == Some(key);
     let has_built_in_base =
         |p: &&Provider| p.origins.get("api_base").is_some_and(|base| base.source == Source::Default);
@@ -96,7 +97,7 @@ fn warn_of_foreign_key(
     settings: &Inherited,
     findings: &mut Findings,
 ) {
-    let (Some(base), Some(key)) = (&settings.api_base, &settings.api_key) else { return };
+    let (Some(base), Some(key)) = (&settings.api_base, &settings.api_keys) else { return };
     if settings.auth.as_ref().is_some_and(|auth| auth.value == AuthStyle::None) {
         return;
     }
@@ -108,13 +109,13 @@ fn warn_of_foreign_key(
         );
         findings.warning(format!("{}.api_base", node.key), base.origin.source.clone(), message);
     }
-    if node.own.inherited.api_key.is_some() {
+    if node.own.inherited.api_keys.is_some() {
         return;
     }
     // The table that gave the key, `None` being `[llm.provider]`.
     let mut giver = node.parent;
     while let Some(above) =
-        giver.and_then(|at| nodes.nodes.get(at)).filter(|node| node.own.inherited.api_key.is_none())
+        giver.and_then(|at| nodes.nodes.get(at)).filter(|node| node.own.inherited.api_keys.is_none())
     {
         giver = above.parent;
     }
@@ -139,7 +140,8 @@ fn warn_of_foreign_key(
 /// Makes one provider of its table; the base is always there, as the kind root has a built-in one.
 fn provider(at: usize, nodes: &Nodes, settings: &Inherited, layers: &Layers) -> Option<Provider> {
     let node = nodes.nodes.get(at)?;
-    let Inherited { api_base, api_key, auth, .. } = settings;
+    let Inherited { api_base, api_keys, auth, .. } = settings;
+    let keys = value(api_keys.as_ref()).unwrap_or_default();
     let models = models(at, nodes);
     let is_root = node.parent.is_none();
     let is_own_open = node.own.open.as_ref().is_some_and(|open| open.value);
@@ -151,10 +153,11 @@ fn provider(at: usize, nodes: &Nodes, settings: &Inherited, layers: &Layers) -> 
         kind: node.kind,
         api_base: api_base.as_ref()?.value.clone(),
         auth: auth.as_ref().map_or_else(
-            || default_auth(node.kind, api_key.as_ref().map(|key| &key.origin)),
+            || default_auth(node.kind, api_keys.as_ref().map(|key| &key.origin)),
             |set| set.value,
         ),
-        api_key: value(api_key.as_ref()),
+        api_key: keys.first().cloned(),
+        api_keys: keys,
         query: value(settings.query.as_ref()).unwrap_or_default(),
         headers: value(settings.headers.as_ref()).unwrap_or_default(),
         exact_base: value(settings.exact_base.as_ref()).unwrap_or_default(),
@@ -169,6 +172,9 @@ fn provider(at: usize, nodes: &Nodes, settings: &Inherited, layers: &Layers) -> 
         on_disconnect: value(settings.on_disconnect.as_ref()).unwrap_or_default(),
         inject_stream_usage: value(settings.inject_stream_usage.as_ref()).unwrap_or_default(),
         default_model: value(node.own.model.as_ref()),
+        weight: value(node.own.weight.as_ref()).and_then(|weight| weight.try_into().ok()),
+        fallback: value(node.own.fallback.as_ref()).unwrap_or_default(),
+        hedge_after: value(settings.hedge_after_ms.as_ref()).map(Duration::from_millis),
         is_closed: node.own.models.is_some() && !is_own_open,
         is_configured: node.is_mentioned || !models.is_empty(),
         models,
@@ -259,8 +265,10 @@ fn origins(node: &Node, settings: &Inherited) -> BTreeMap<&'static str, Origin> 
         entry("model", own.model.as_ref()),
         entry("models", own.models.as_ref()),
         entry("open", own.open.as_ref()),
+        entry("weight", own.weight.as_ref()),
+        entry("fallback", own.fallback.as_ref()),
         entry("api_base", settings.api_base.as_ref()),
-        entry("api_key", settings.api_key.as_ref()),
+        entry("api_key", settings.api_keys.as_ref()),
         entry("auth", settings.auth.as_ref()),
         entry("query", settings.query.as_ref()),
         entry("headers", settings.headers.as_ref()),
@@ -275,6 +283,7 @@ fn origins(node: &Node, settings: &Inherited) -> BTreeMap<&'static str, Origin> 
         entry("websocket", settings.websocket.as_ref()),
         entry("on_disconnect", settings.on_disconnect.as_ref()),
         entry("inject_stream_usage", settings.inject_stream_usage.as_ref()),
+        entry("hedge_after_ms", settings.hedge_after_ms.as_ref()),
     ]
     .into_iter()
     .flatten()

@@ -19,8 +19,6 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
         log_format: format.map_or(default.log_format, |set| set.value),
         limits: read_limits(limits),
         timeouts: read_timeouts(timeout),
-        // Its files are read with their findings, by another.
-        tls: None,
         allowed_hosts: hosts.into_iter().map(|host| host.trim().to_ascii_lowercase()).collect(),
         allow_unauthenticated: llm.flag("allow_unauthenticated").is_some_and(|set| set.value),
         allow_admin_paths: llm.flag("allow_admin_paths").is_some_and(|set| set.value),
@@ -29,6 +27,12 @@ pub(super) fn read(llm: &Section<'_>, limits: &Section<'_>, timeout: &Section<'_
             .map(|set| set.value)
             .filter(|time| *time > Duration::ZERO),
         estimate_usage: llm.flag("estimate_usage").is_some_and(|set| set.value),
+        // Tables of their own, which others read.
+        tls: default.tls,
+        load_balancing: default.load_balancing,
+        retry: default.retry,
+        circuit_breaker: default.circuit_breaker,
+        health_check: default.health_check,
     }
 }
 

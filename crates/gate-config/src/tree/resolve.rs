@@ -5,15 +5,15 @@ use gate_model_ref::{ModelRef, ProviderKind, Splits};
 
 use super::index::{Folded, KindIndex, Listed, Named, Owner, path_below_kind};
 use super::trace::{Finding, Place, Trace};
-use super::{ListedModel, NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Scope, Target, near};
+use super::{NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Route, Scope, Target, near};
 
-/// Finds the target of a name.
+/// Finds the route of a name.
 pub(super) fn resolve<'a, T: Trace<'a>>(
     tree: &'a ProviderTree,
     name: ModelRef<'a>,
     scope: Scope,
     trace: &mut T,
-) -> Result<Target<'a>, ResolveError> {
+) -> Result<Route<'a>, ResolveError> {
     let mut found = match scope {
         Scope::Kind(kind) => at_endpoint(tree, name, kind, trace),
         Scope::Pinned(pin) => in_pin(tree, name, pin, trace),
@@ -31,7 +31,7 @@ fn at_endpoint<'a, T: Trace<'a>>(
     name: ModelRef<'a>,
     kind: ProviderKind,
     trace: &mut T,
-) -> Result<Target<'a>, ResolveError> {
+) -> Result<Route<'a>, ResolveError> {
     let root = tree.kind_root(kind);
     let base = match name.kind() {
         Some(named) if named != kind => {
@@ -47,8 +47,8 @@ fn at_endpoint<'a, T: Trace<'a>>(
             None
         }
     };
-    if let Some(target) = Search::new(tree, kind, base, name.without_kind()).run(trace)? {
-        return Ok(target);
+    if let Some(route) = Search::new(tree, kind, base, name.without_kind()).run(trace)? {
+        return Ok(route);
     }
     if name.kind().is_none() {
         refuse_other_kinds(tree, name, kind, trace)?;
@@ -61,7 +61,7 @@ fn at_endpoint<'a, T: Trace<'a>>(
         Ok(provider) => {
             let target = Target { provider, upstream_model: name.without_kind() };
             trace.record(Finding::RootTakes(target));
-            Ok(target)
+            Ok(Route::to(tree, target, target.upstream_model))
         }
         Err(reason) => Err(not_found(reason, trace)),
     }
@@ -95,14 +95,14 @@ fn in_pin<'a, T: Trace<'a>>(
     name: ModelRef<'a>,
     pin: ProviderIndex,
     trace: &mut T,
-) -> Result<Target<'a>, ResolveError> {
+) -> Result<Route<'a>, ResolveError> {
     let provider = tree.provider(pin);
     let stripped = strip_own_path(name.as_str(), &provider.id);
     let rest = stripped.unwrap_or(name.as_str());
     trace.record(Finding::Pinned { pin, rest });
     let search = Search::new(tree, provider.kind, Some(pin), rest);
-    if let Some(target) = search.configured(trace)? {
-        return Ok(target);
+    if let Some(route) = search.configured(trace)? {
+        return Ok(route);
     }
     if stripped.is_none()
         && let Some(provider) = owner_of_full_name(tree, name)
@@ -125,8 +125,8 @@ pub(super) fn at_maker<'a>(
     let is_its_own = |target: &Target<'_>| target.provider == maker;
     let inside = Search::new(tree, kind, Some(maker), name.as_str());
     // As inside a pin, a name can mean a provider below, which did not make the object.
-    if let Some(target) = inside.configured(&mut ()).ok()? {
-        return Some(target).filter(is_its_own);
+    if let Some(route) = inside.configured(&mut ()).ok()? {
+        return Some(route.first()).filter(is_its_own);
     }
     // A pin takes `other.gpt-4` for a model; who pins has said so, and here nobody has.
     let anywhere = Search::new(tree, kind, None, name.as_str());
@@ -135,7 +135,8 @@ pub(super) fn at_maker<'a>(
     if has_path || refuse_other_kinds(tree, name, kind, &mut ()).is_err() {
         return None;
     }
-    inside.pass_through(&mut ()).ok().flatten().filter(is_its_own)
+    let route = inside.pass_through(&mut ()).ok().flatten();
+    route.map(|route| route.first()).filter(is_its_own)
 }
 
 /// Removes a provider's path, with or without its kind, from the front of a name.
@@ -172,7 +173,8 @@ fn accept(tree: &ProviderTree, at: ProviderIndex) -> Result<ProviderIndex, NotFo
     if provider.is_closed {
         return Err(NotFoundReason::Closed(at));
     }
-    if !provider.is_configured {
+    // Where a pool stands in for it, the root itself is not asked.
+    if !provider.is_configured && tree.pool_below(at).is_empty() {
         return Err(NotFoundReason::RootNotConfigured(provider.kind));
     }
     Ok(at)
@@ -210,17 +212,17 @@ impl<'a> Search<'a> {
     }
 
     /// Takes steps 2, 3 and 4.
-    fn run<T: Trace<'a>>(&self, trace: &mut T) -> Result<Option<Target<'a>>, ResolveError> {
+    fn run<T: Trace<'a>>(&self, trace: &mut T) -> Result<Option<Route<'a>>, ResolveError> {
         match self.configured(trace)? {
-            Some(target) => Ok(Some(target)),
+            Some(route) => Ok(Some(route)),
             None => self.pass_through(trace),
         }
     }
 
     /// Takes steps 2 and 3: finds a model that the configuration names.
-    fn configured<T: Trace<'a>>(&self, trace: &mut T) -> Result<Option<Target<'a>>, ResolveError> {
+    fn configured<T: Trace<'a>>(&self, trace: &mut T) -> Result<Option<Route<'a>>, ResolveError> {
         let exact = self.exact();
-        trace.record(Finding::Exact { path: self.name, target: exact });
+        trace.record(Finding::Exact { path: self.name, target: exact.map(|route| route.found()) });
         if exact.is_some() || self.name.is_empty() {
             return Ok(exact);
         }
@@ -228,33 +230,33 @@ impl<'a> Search<'a> {
         let name = self.name.get(from..).unwrap_or_default();
         let owners = self.owners(from);
         if let Some(provider) = provider {
-            let target = own(owners, provider).map(|owner| self.target(owner));
-            trace.record(Finding::Own { provider, name, target });
-            if target.is_some() {
-                return Ok(target);
+            let route = own(owners, provider).map(|owner| self.route(owner));
+            trace.record(Finding::Own { provider, name, target: route.map(|route| route.found()) });
+            if route.is_some() {
+                return Ok(route);
             }
         }
-        if let Some(target) = self.below(provider, name, owners, trace)? {
-            return Ok(Some(target));
+        if let Some(route) = self.below(provider, name, owners, trace)? {
+            return Ok(Some(route));
         }
         // The provider of the longest path would now take the rest of the name as it is. It must
         // not take what another lists by the whole name: `azure.gpt-4` among the models of
         // `openai`, beside a provider `openai.azure`.
-        let target = self.listed().map(|listed| self.listed_target(listed));
-        if let Some(target) = target {
-            trace.record(Finding::Listed(target));
+        let route = self.listed().map(|listed| self.listed_route(listed));
+        if let Some(route) = route {
+            trace.record(Finding::Listed(route.found()));
         }
-        Ok(target)
+        Ok(route)
     }
 
     /// Step 2: the path is that of a section or of a provider with a default model.
-    fn exact(&self) -> Option<Target<'a>> {
+    fn exact(&self) -> Option<Route<'a>> {
         if let Some(provider) = self.itself()
             && let Some(upstream_model) = self.tree.provider(provider).default_model.as_deref()
         {
-            return Some(Target { provider, upstream_model });
+            return Some(Route::to(self.tree, Target { provider, upstream_model }, upstream_model));
         }
-        self.listed().filter(|listed| listed.is_section).map(|listed| self.listed_target(listed))
+        self.listed().filter(|listed| listed.is_section).map(|listed| self.listed_route(listed))
     }
 
     /// Returns the provider whose path this is.
@@ -275,38 +277,45 @@ impl<'a> Search<'a> {
         &self,
         provider: Option<ProviderIndex>,
         name: &'a str,
-        owners: &[Owner],
+        owners: &'a [Owner],
         trace: &mut T,
-    ) -> Result<Option<Target<'a>>, ResolveError> {
+    ) -> Result<Option<Route<'a>>, ResolveError> {
         let is_here = |owner: &&Owner| provider.is_none_or(|above| self.tree.is_below(owner.provider, above));
         let mut here = owners.iter().filter(is_here);
         let (first, has_several) = (here.next(), here.next().is_some());
-        let target = match first {
+        let place = provider.map_or(Place::Kind(self.kind), Place::Provider);
+        if has_several && let Some(pool) = Route::of_all(self.tree, owners, provider, name) {
+            trace.record(Finding::Balanced { place, name });
+            return Ok(Some(pool));
+        }
+        let route = match first {
             Some(_) if has_several => self.default_among(owners).filter(|owner| is_here(owner)),
             first => first,
         }
-        .map(|owner| self.target(owner));
-        let place = provider.map_or(Place::Kind(self.kind), Place::Provider);
+        .map(|owner| self.route(owner));
+        let target = route.map(|route| route.found());
         trace.record(Finding::Below { place, name, has_several, target });
-        if has_several && target.is_none() {
+        if has_several && route.is_none() {
             let candidates = owners.iter().filter(is_here).map(|owner| self.full_name(owner)).collect();
             return Err(ResolveError::Ambiguous { candidates });
         }
-        Ok(target)
+        Ok(route)
     }
 
     /// Returns the configured default if it is one of those that have a name.
     fn default_among<'o>(&self, owners: &'o [Owner]) -> Option<&'o Owner> {
-        let default = self.tree.default.as_ref()?.target();
+        let default = self.tree.default.as_ref()?.found();
         own(owners, default.provider).filter(|owner| self.target(owner) == default)
     }
 
     /// Step 4: the provider in front of the name takes the rest as it is.
-    fn pass_through<T: Trace<'a>>(&self, trace: &mut T) -> Result<Option<Target<'a>>, ResolveError> {
+    fn pass_through<T: Trace<'a>>(&self, trace: &mut T) -> Result<Option<Route<'a>>, ResolveError> {
         let (provider, from) = self.longest_path();
         // The path of a provider is never a model of the provider above it.
         let accepted = match (self.itself(), provider) {
-            (Some(itself), _) if self.tree.provider(itself).is_configured => {
+            (Some(itself), _)
+                if accept(self.tree, itself) != Err(NotFoundReason::RootNotConfigured(self.kind)) =>
+            {
                 Err(NotFoundReason::NoDefaultModel(itself))
             }
             (_, Some(provider)) => accept(self.tree, provider),
@@ -320,7 +329,7 @@ impl<'a> Search<'a> {
                 let upstream_model = self.name.get(from..).unwrap_or_default();
                 let target = Target { provider, upstream_model };
                 trace.record(Finding::PassedThrough(target));
-                Ok(Some(target))
+                Ok(Some(Route::to(self.tree, target, upstream_model)))
             }
             Err(reason) => Err(not_found(reason, trace)),
         }
@@ -353,9 +362,18 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn listed_target(&self, listed: &'a Listed) -> Target<'a> {
-        let ListedModel { provider, upstream, .. } = self.tree.listed_model(listed);
-        Target { provider, upstream_model: upstream }
+    fn route(&self, owner: &Owner) -> Route<'a> {
+        let target = self.target(owner);
+        let provider = self.tree.provider(owner.provider);
+        let name = match owner.named {
+            Named::Default => None,
+            Named::Model(at) => provider.models.get(at).map(|model| model.name.as_str()),
+        };
+        Route::to(self.tree, target, name.unwrap_or(target.upstream_model))
+    }
+
+    fn listed_route(&self, listed: &'a Listed) -> Route<'a> {
+        self.route(&Owner { provider: listed.provider, named: Named::Model(listed.model) })
     }
 
     /// Returns a name that means this owner and nobody else.
@@ -372,6 +390,6 @@ impl<'a> Search<'a> {
 }
 
 /// Returns a provider's own place among the owners, which are in order of the providers.
-fn own(owners: &[Owner], provider: ProviderIndex) -> Option<&Owner> {
+pub(super) fn own(owners: &[Owner], provider: ProviderIndex) -> Option<&Owner> {
     owners.binary_search_by_key(&provider, |owner| owner.provider).ok().and_then(|at| owners.get(at))
 }

@@ -16,6 +16,7 @@ pub(crate) fn provider(id: &str) -> Provider {
         api_base: ApiBase::parse(&format!("https://{}.example/v1", id.replace(['.', ' '], "-"))).unwrap(),
         auth: AuthStyle::Bearer,
         api_key: None,
+        api_keys: Vec::new(),
         query: BTreeMap::new(),
         headers: BTreeMap::new(),
         exact_base: false,
@@ -30,6 +31,9 @@ pub(crate) fn provider(id: &str) -> Provider {
         inject_stream_usage: false,
         default_model: None,
         models: Vec::new(),
+        weight: None,
+        fallback: Vec::new(),
+        hedge_after: None,
         is_closed: false,
         is_configured: true,
         origins: BTreeMap::new(),
@@ -47,6 +51,10 @@ pub(crate) trait Says: Sized {
     fn open(self) -> Self;
     /// `[….<path>] model = "…"`
     fn section(self, path: &str, upstream: &str) -> Self;
+    /// `weight = …`
+    fn weight(self, weight: u32) -> Self;
+    /// `fallback = […]`
+    fn fallback(self, names: &[&str]) -> Self;
     /// A kind root that nothing mentions.
     fn unmentioned(self) -> Self;
     /// Where a setting came from.
@@ -73,6 +81,16 @@ impl Says for Provider {
 
     fn section(mut self, path: &str, upstream: &str) -> Self {
         self.models.push(Model { is_section: true, ..named(path, upstream) });
+        self
+    }
+
+    fn weight(mut self, weight: u32) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+
+    fn fallback(mut self, names: &[&str]) -> Self {
+        self.fallback = names.iter().map(|&name| name.to_owned()).collect();
         self
     }
 

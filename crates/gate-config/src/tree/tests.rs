@@ -8,6 +8,7 @@ mod failures;
 mod makers;
 mod pins;
 mod reference;
+mod routes;
 
 /// Checks rows of (endpoint's kind or `pin <path>`, name, outcome).
 fn check(tree: &ProviderTree, rows: &[(&str, &str, &str)]) {

@@ -49,6 +49,8 @@ pub(crate) enum Finding<'a> {
     Own { provider: ProviderIndex, name: &'a str, target: Option<Target<'a>> },
     /// Step 3: which of those below has the name; of several, the default.
     Below { place: Place, name: &'a str, has_several: bool, target: Option<Target<'a>> },
+    /// Step 3: several of those below have the name, each with a weight: they are one pool.
+    Balanced { place: Place, name: &'a str },
     /// Step 3: a provider above lists the whole name.
     Listed(Target<'a>),
     /// In a pin, between steps 3 and 4: the name is that of something outside.

@@ -7,8 +7,10 @@ use crate::{problems, text};
 
 /// Loads and reports, for whatever comes of it.
 fn run(sources: &Sources) {
-    let report = Report::of(sources, &|_, _| Ok(()));
-    assert!(!report.to_string().is_empty());
+    for sources in [sources, &sources.clone().with_balancing()] {
+        let report = Report::of(sources, &|_, _| Ok(()));
+        assert!(!report.to_string().is_empty());
+    }
 }
 
 /// Lines that are near to what a configuration holds.
@@ -37,6 +39,9 @@ fn line() -> impl Strategy<Value = String> {
         Just("model"),
         Just("models"),
         Just("open"),
+        Just("weight"),
+        Just("fallback"),
+        Just("api_keys"),
         Just("timeout"),
         Just("headers"),
         Just("port"),

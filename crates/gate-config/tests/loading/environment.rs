@@ -183,7 +183,7 @@ fn a_variable_that_matches_nothing_is_named() {
     check("EMX_LLM_OPENAI_API_KYE", "; did you mean EMX_LLM_OPENAI_API_KEY?");
     let new = "; a section that no file has is written EMX_LLM__PROVIDER__KIND__NAME__SETTING";
     check("EMX_LLM_PROVIDER_ANTHROPIC_GLM_API_KEY", new);
-    check("EMX_LLM_RETRY_MAX_ATTEMPTS", "");
+    check("EMX_LLM_QUOTA_DAILY", "");
     check("EMX_LLM__PROVIDER__OPENAI__BANANA", "");
     check("EMX_LLM__BANANA__OPENAI", "");
     check("EMX_LLM__", "");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod bad_input;
+mod balancing;
 mod certificates;
 mod doubtful;
 mod environment;

@@ -188,7 +188,7 @@ proptest! {
         prop_assert_eq!(scanner.counts(), counts_of(dialect, &tree));
         let kind = tree.member("type");
         if let Some(Node::Scalar(kind)) = kind && kind.starts_with('"') && !kind.contains('\\') {
-            let is_short = kind.len() - 2 <= 32;
+            let is_short = kind.len() - 2 <= Word::CAPACITY;
             prop_assert_eq!(scanner.type_name(), if is_short { kind.trim_matches('"').as_bytes() } else { b"" });
         }
     }

@@ -147,8 +147,53 @@ proptest! {
             }
             // Whoever listens hears the truth.
             let mut findings = Vec::new();
-            prop_assert_eq!(&tree.resolve_traced(parsed, scope, &mut findings), &resolved);
+            let traced = tree.route_traced(parsed, scope, &mut findings).map(|route| route.first());
+            prop_assert_eq!(&traced, &resolved);
             prop_assert!(!findings.is_empty());
+        }
+    }
+
+    // Spec: routing.
+    #[test]
+    fn every_target_of_a_route_has_or_takes_the_name(
+        providers in providers(),
+        weights in prop::collection::vec(prop::option::of(1_u32..5), 8),
+        fallbacks in prop::collection::vec(prop::option::of(dotted(3)), 8),
+        name in dotted(3),
+    ) {
+        let mut providers = providers;
+        for ((provider, weight), fallback) in providers.iter_mut().zip(weights).zip(fallbacks) {
+            provider.weight = weight;
+            provider.fallback.extend(fallback);
+        }
+        let mut tree = ProviderTree::build(providers, Vec::new(), None).unwrap();
+        while let Err(errors) = tree.link_fallbacks() {
+            for error in errors {
+                tree.providers[error.provider.position()].fallback.clear();
+            }
+        }
+        let name = ModelRef::parse(&name).unwrap();
+        for kind in ProviderKind::ALL {
+            let Ok(route) = tree.route(name, Scope::Kind(kind)) else { continue };
+            let pool: Vec<_> = route.pool().collect();
+            let first = pool.first().map(|member| member.target);
+            prop_assert_eq!(first, Some(route.first()));
+            prop_assert_eq!(pool.len() > 1, route.is_pool());
+            let fallbacks: Vec<_> = route.fallbacks().collect();
+            let all: Vec<_> = pool.iter().map(|member| member.target).chain(fallbacks).collect();
+            for (at, target) in all.iter().enumerate() {
+                let provider = tree.provider(target.provider);
+                prop_assert_eq!(provider.kind, kind);
+                prop_assert!(!target.upstream_model.is_empty());
+                prop_assert!(!all[..at].contains(target), "{:?} is there twice", target);
+                let is_configured = provider.models.iter().any(|model| model.upstream == target.upstream_model);
+                prop_assert!(is_configured || !provider.is_closed, "{:?}", target);
+                if route.is_pool() && at < pool.len() && route.parent().is_none() {
+                    prop_assert!(is_configured && provider.weight == Some(pool[at].weight));
+                    let has = owners(&tree, route.name(), |it| it.id == provider.id);
+                    prop_assert_eq!(has.len(), 1, "{} has no {}", provider.id, route.name());
+                }
+            }
         }
     }
 }
