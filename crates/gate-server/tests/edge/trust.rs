@@ -22,6 +22,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let gone = refused(404, "not_found");
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     vec![
+        // What is no key at all is told from one that is wrong once the gateway issues keys.
         Row::raw(
             65,
             "one key in two headers, the scheme in any case",
