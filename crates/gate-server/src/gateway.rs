@@ -42,7 +42,8 @@ use crate::{edge, failure, forward, own, panics, receive, websocket};
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// What is read of a body that nobody wants, so that its sender gets to read the answer.
 const DRAIN_BYTES: usize = 256 * 1024;
-const DRAIN_TIME: Duration = Duration::from_millis(500);
+/// A refusal does not wait for more than has come: the rest is read away behind the answer.
+const DRAIN_TIME: Duration = Duration::from_millis(20);
 
 /// An LLM gateway: routes each request by the model that its body names.
 ///

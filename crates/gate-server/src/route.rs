@@ -64,13 +64,16 @@ impl Forward<'_> {
     }
 
     /// Tells whether the path administers the account that the key belongs to. Escapes are read, as
-    /// a provider would.
+    /// a provider would, and what follows the word in its segment is not: some servers take
+    /// `organization;x` and a word with blanks behind it for the word.
     pub(crate) fn is_admin(&self) -> bool {
         let first = self.tail.split('/').nth(1).unwrap_or_default();
         let first = decoded(first);
+        let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let word = first.split(|byte| !is_of_word(byte)).find(|word| !word.is_empty()).unwrap_or_default();
         ["organization", "organizations", "projects"]
             .iter()
-            .any(|name| first.eq_ignore_ascii_case(name.as_bytes()))
+            .any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// Tells whether the query may name the model, as it does for calls over WebRTC whose body is the

@@ -67,7 +67,7 @@ async fn check_served(rig: &mut Rig) {
     assert_eq!(client.read_response(1).await.unwrap().0, 200);
 }
 
-// Spec: security S-28; api A-10.
+// Spec: security S-28; api.
 #[tokio::test(start_paused = true)]
 async fn requests_of_one_connection_are_answered_side_by_side() {
     let replies = [Reply::json(200, "{\"slow\":1}").after(Duration::from_secs(9)), Reply::json(429, "{}")];

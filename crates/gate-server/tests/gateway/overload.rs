@@ -25,7 +25,7 @@ fn assert_overloaded(response: &RawResponse, setting: &str) {
     assert!(response.body.text().contains(setting), "{}", response.body.text());
 }
 
-// Spec: security S-43, S-45.
+// Spec: security S-43, S-45; monitoring L-23.
 #[tokio::test(start_paused = true)]
 async fn a_request_beyond_the_places_is_refused_at_once_and_others_are_answered() {
     let slow = || Reply::json(200, "{}").after(Duration::from_secs(5));
@@ -55,6 +55,11 @@ async fn a_request_beyond_the_places_is_refused_at_once_and_others_are_answered(
     waiting.send(format!("{head}expect: 100-continue\r\ncontent-length: 17\r\n\r\n")).await.unwrap();
     assert_overloaded(&waiting.read_response().await.unwrap(), "max_in_flight");
     assert_eq!(begin.elapsed(), Duration::ZERO);
+    // Also if part of it has come, and the rest does not.
+    let mut halting = rig.connect();
+    halting.send(format!("{head}content-length: 5000\r\n\r\n{{")).await.unwrap();
+    assert_overloaded(&halting.read_response().await.unwrap(), "max_in_flight");
+    assert!(begin.elapsed() < Duration::from_millis(50), "{:?}", begin.elapsed());
 
     for mut client in busy {
         assert_eq!(client.read_response().await.unwrap().head.status, 200);

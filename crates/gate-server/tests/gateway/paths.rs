@@ -71,8 +71,18 @@ async fn every_path_of_the_vendors_reaches_the_right_place() {
 // Spec: api A-49.
 #[tokio::test(start_paused = true)]
 async fn paths_that_administer_an_account_need_leave() {
-    for path in ["/v1/organization/users", "/v1/organizations", "/v1/Projects/p", "/openai/azure/v1/projects"]
-    {
+    for path in [
+        "/v1/organization/users",
+        "/v1/organizations",
+        "/v1/Projects/p",
+        "/openai/azure/v1/projects",
+        // Servers that drop parameters or blanks of a segment read the word.
+        "/v1/organization;x/users",
+        "/v1/organization%3Bx/users",
+        "/v1/organization%20/users",
+        "/v1/%09projects/p",
+        "/openai/azure/v1/organization;/users",
+    ] {
         check(CONFIG, &get(path, &[]), 403, "permission_denied", "`[llm] allow_admin_paths = true`").await;
     }
     // Spelled otherwise, it is no path at all.
