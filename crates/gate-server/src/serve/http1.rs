@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use http::header::CONNECTION;
 use http::{Request, Response, Version};
@@ -97,9 +98,25 @@ where
         (Ok(Ok(())), None) => {}
         (Ok(Err(error)), _) => {
             log::debug!("connection ended: {error}");
+            if error.is_parse() {
+                tell_of_bad_http(&error);
+            }
             return client.into_inner().filter(|_| error.is_user() && is_old.load(Ordering::Relaxed));
         }
         (Err(ended), _) => log::debug!("connection ended: {ended:?}"),
     }
     None
+}
+
+/// Tells of a connection whose bytes were no HTTP, and which the parser refused before there was a
+/// request to account for: once in ten seconds, since whoever scans ports must not fill the log.
+fn tell_of_bad_http(error: &hyper::Error) {
+    const INTERVAL: Duration = Duration::from_secs(10);
+    // For the process, as the log is.
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|at| at.elapsed() >= INTERVAL) {
+        *told = Some(Instant::now());
+        log::info!("a client sent what is no HTTP request: {error}; others like it are not told of for 10 s");
+    }
 }

@@ -9,6 +9,7 @@ use gate_testkit::mock::Reply;
 use http::Request;
 use http_body::{Body, Frame};
 
+use crate::logged;
 use crate::rig::{Rig, run};
 use crate::row::{Expect, ROUTES, Row, passes, refused, with_length};
 
@@ -159,4 +160,24 @@ fn preflight() {
 #[test]
 fn clients_are_not_believed_and_see_no_secret() {
     rows().iter().for_each(Row::check);
+}
+
+// Spec: monitoring L-27.
+#[test]
+fn what_is_no_request_is_told_of_now_and_then() {
+    const TIMES: usize = 3;
+    let told = || logged::lines().matches("what is no HTTP request").count();
+    let before = told();
+    run(async {
+        let mut rig = Rig::new();
+        for _ in 0..TIMES {
+            let mut client = rig.connect();
+            client.send("\x16\x03\x01 no request\r\n\r\n").await.unwrap();
+            assert_eq!(client.read_response().await.unwrap().head.status, 400);
+            client.read_to_close().await.unwrap();
+        }
+        rig.records(0).await;
+    });
+    // Other tests of this program send such bytes as well, and the clock of the log is the real one.
+    assert!(told() > 0 && told() - before < TIMES, "{before}, then {}", told());
 }
