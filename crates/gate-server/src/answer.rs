@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gate_upstream::UpstreamBody;
-use gate_usage::{ContentType, Dialect, EndReason, Estimate, Meter, StepTimes};
+use gate_usage::{Attempts, ContentType, Dialect, EndReason, Estimate, Meter, StepTimes};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::body::GateBody;
 use crate::exchange::Exchange;
+use crate::hold::Replay;
 use crate::relay::{Framing, Relay, Treatment};
 use crate::shutdown::InFlight;
 use crate::websocket::{Switch, Tunnel};
@@ -31,7 +31,7 @@ pub(crate) enum Payload {
     /// All there.
     Full(Bytes),
     /// Still to come.
-    Upstream { body: UpstreamBody, dialect: Dialect, content_type: ContentType, framing: Framing },
+    Upstream { body: Replay, dialect: Dialect, content_type: ContentType, framing: Framing },
     /// None: the connection leaves HTTP.
     Tunnel(Box<Switch>),
 }
@@ -93,15 +93,36 @@ pub(crate) fn mark(headers: &mut HeaderMap, exchange: &mut Exchange) {
     const ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
     const TIME: HeaderName = HeaderName::from_static("x-gateway-response-time");
     const TIMING: HeaderName = HeaderName::from_static("server-timing");
+    const ATTEMPTS: HeaderName = HeaderName::from_static("x-gateway-attempts");
     headers.insert(ID, exchange.id.header_value());
     let elapsed = exchange.settle_steps();
     let timing = server_timing(elapsed, &exchange.record.steps);
     if let Ok(value) = HeaderValue::try_from(format!("{}ms", elapsed.as_millis())) {
         headers.insert(TIME, value);
     }
+    if let Some(value) = attempts(&exchange.record.tried) {
+        headers.insert(ATTEMPTS, value);
+    }
     // The upstream's own timings stay beside ours; the header is a list.
     if let Ok(value) = HeaderValue::try_from(timing) {
         headers.append(TIMING, value);
+    }
+}
+
+/// Shows how often a request was sent, and of more than one time what became of each.
+fn attempts(tried: &Attempts) -> Option<HeaderValue> {
+    match tried.len() {
+        0 => None,
+        1 => Some(HeaderValue::from_static("1")),
+        count => {
+            let mut text = count.to_string();
+            for (place, attempt) in tried.iter().enumerate() {
+                let separator = if place == 0 { "; " } else { ", " };
+                // A `String` takes everything.
+                let _ = write!(text, "{separator}{attempt}");
+            }
+            HeaderValue::try_from(text).ok()
+        }
     }
 }
 
