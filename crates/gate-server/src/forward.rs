@@ -97,8 +97,8 @@ where
     let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
     let received = intake::take_in(body, &parts.headers, route.operation, bounds).await;
     exchange.wait(begin.elapsed());
-    let received = received?;
     exchange.record.steps.receive = Some(begin.elapsed());
+    let received = received?;
     let upload = Arc::clone(&received.progress);
     exchange.upload = Some(Arc::clone(&upload));
 
@@ -143,6 +143,7 @@ where
     let sent = tokio::select! {
         sent = gateway.upstream().send(endpoint, request) => {
             note_retries(exchange, sent.as_ref().map_or_else(UpstreamError::retries, |sent| sent.timings.retries));
+            note_steps(&mut exchange.record.steps, sent.as_ref().map(|sent| &sent.timings));
             // What ended an upload is known best where it was seen.
             sent.map_err(|error| match (error.kind(), upload.fault()) {
                 (UpstreamErrorKind::RequestBody, Some(fault)) => fault.to_api_error(),
@@ -153,7 +154,6 @@ where
     };
     exchange.wait(begin.elapsed());
     let response = sent?;
-    note_steps(&mut exchange.record.steps, &response.timings);
     exchange.record.ttfb = Some(exchange.elapsed());
     let treatment = Treatment {
         extra_frame: plan.extra_frame,
@@ -188,12 +188,16 @@ where
     Ok(answer)
 }
 
-/// Notes what the time at the provider went to.
-pub(crate) fn note_steps(steps: &mut StepTimes, timings: &Timings) {
+/// Notes what the time at the provider went to, whether there was an answer or not.
+pub(crate) fn note_steps(steps: &mut StepTimes, outcome: Result<&Timings, &UpstreamError>) {
+    let Some(timings) = outcome.map_or_else(UpstreamError::timings, Some) else { return };
     steps.queue = Some(timings.pool_wait);
-    steps.connect = timings.connect.map(|tcp| tcp + timings.dns.unwrap_or_default());
+    steps.connect = match (timings.dns, timings.connect) {
+        (None, None) => None,
+        (dns, tcp) => Some(dns.unwrap_or_default() + tcp.unwrap_or_default()),
+    };
     steps.tls = timings.tls;
-    steps.upstream = Some(timings.first_byte);
+    steps.upstream = timings.first_byte;
 }
 
 /// Tells whether an answer may show an object that was made.
@@ -265,10 +269,11 @@ pub(crate) async fn blame_our_key(
     );
     exchange.fail(ErrorCode::UpstreamAuth);
     answer.headers.insert(GATEWAY_ERROR, HeaderValue::from_static(ErrorCode::UpstreamAuth.as_str()));
-    if let Some(key) = &provider.api_key {
-        masking::mask(answer, key.expose()).await?;
-    }
-    Ok(())
+    let Some(key) = &provider.api_key else { return Ok(()) };
+    let begin = Instant::now();
+    let masked = masking::mask(answer, key.expose()).await;
+    exchange.wait(begin.elapsed());
+    masked
 }
 
 /// Says who answered.

@@ -205,6 +205,7 @@ async fn ask(
     let begin = Instant::now();
     let outcome = tokio::select! {
         outcome = gateway.upstream().upgrade(endpoint, request) => {
+            forward::note_steps(&mut exchange.record.steps, outcome.as_ref().map(Upgrade::timings));
             outcome.map_err(|error| failure::upstream(endpoint.name(), &error))
         }
         () = in_flight.ended() => Err(failure::shutting_down()),
@@ -216,14 +217,12 @@ async fn ask(
         Upgrade::Switched { headers: agreed, .. } if agreed.contains_key(SEC_WEBSOCKET_EXTENSIONS) => {
             return Err(handshake::invalid_answer(endpoint.name()));
         }
-        Upgrade::Switched { headers: mut agreed, io, timings } => {
+        Upgrade::Switched { headers: mut agreed, io, .. } => {
             headers::to_client(&mut agreed, false);
             let switch = Switch::joined(client, io, snapshot.server.timeouts.write);
-            forward::note_steps(&mut exchange.record.steps, &timings);
             switching(agreed, switch)
         }
         Upgrade::Refused(response) => {
-            forward::note_steps(&mut exchange.record.steps, &response.timings);
             let asked = forward::Asked::new(parts);
             let mut answer = forward::answer(response, &route, &asked, Treatment::default())?;
             if is_our_key && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {

@@ -63,8 +63,8 @@ impl EndReason {
     }
 }
 
-/// Where the time from a request's head to the head of its answer went. A step that was not taken,
-/// or not ended, is absent.
+/// Where the time from a request's head to the head of its answer went. A step that failed counts as
+/// long as it took; one that was not taken is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepTimes {
     /// Reading and checking the client's credentials.
@@ -79,7 +79,7 @@ pub struct StepTimes {
     pub connect: Option<Duration>,
     /// The TLS handshake, where there was one.
     pub tls: Option<Duration>,
-    /// From the request sent to the head of the provider's answer.
+    /// From the request sent to the head of the provider's answer, or to what came instead.
     pub upstream: Option<Duration>,
     /// The gateway's own share: everything that is waiting neither for the client nor for a
     /// provider.

@@ -18,6 +18,7 @@ mod realtime;
 mod refusing;
 mod secrets;
 mod serving;
+mod steps;
 mod streaming;
 mod support;
 mod tls;
