@@ -268,6 +268,10 @@ impl Gateway {
         &self.0.makers
     }
 
+    pub(crate) fn sinks(&self) -> &Sinks {
+        &self.0.sinks
+    }
+
     pub(crate) fn drains(&self) -> Arc<Drains> {
         Arc::clone(&self.0.drains)
     }

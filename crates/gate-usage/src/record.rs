@@ -114,10 +114,10 @@ pub struct RequestRecord {
     pub request_id: Arc<str>,
     /// The provider's id of the request, from its answer.
     pub upstream_request_id: Option<Arc<str>>,
-    /// The client's method.
-    pub method: Method,
-    /// The client's path, without the query, which may hold a key.
-    pub path: Arc<str>,
+    /// The client's method, unless it sent none that could be read.
+    pub method: Option<Method>,
+    /// The client's path, without the query, which may hold a key; unless it could not be read.
+    pub path: Option<Arc<str>>,
     /// The id of the provider, such as `openai.azure`; none if the request did not get that far.
     pub provider: Option<Arc<str>>,
     /// The upstream model, if the request names one.
@@ -157,8 +157,8 @@ impl RequestRecord {
         Self {
             request_id,
             upstream_request_id: None,
-            method,
-            path,
+            method: Some(method),
+            path: Some(path),
             provider: None,
             model: None,
             status: None,

@@ -23,5 +23,6 @@ mod streaming;
 mod support;
 mod tls;
 mod treatment;
+mod unread;
 mod uploads;
 mod websocket;
