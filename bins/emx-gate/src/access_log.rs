@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gate_config::LogFormat;
 use gate_server::{RecordSink, RequestRecord, StepTimes};
+use http::Method;
 use jiff::Timestamp;
 use log::{Level, LevelFilter};
 use serde::{Serialize, Serializer};
@@ -59,8 +60,8 @@ fn write_text(batch: &mut Vec<u8>, record: &RequestRecord) {
         timestamp(finished),
         level_name(level(record)),
         record.request_id,
-        record.method,
-        escaped(&record.path),
+        record.method.as_ref().map_or("-", Method::as_str),
+        record.path.as_deref().map_or_else(|| "-".to_owned(), escaped),
         record.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
     );
     let mut field = |name: &str, value: Option<String>| {
@@ -97,8 +98,10 @@ struct JsonLine<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_request_id: Option<Cow<'a, str>>,
-    method: &'a str,
-    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,8 +146,8 @@ fn write_json(batch: &mut Vec<u8>, record: &RequestRecord) {
         message: "request",
         request_id: &record.request_id,
         upstream_request_id: record.upstream_request_id.as_deref().map(cut),
-        method: record.method.as_str(),
-        path: cut(&record.path),
+        method: record.method.as_ref().map(Method::as_str),
+        path: record.path.as_deref().map(cut),
         provider: record.provider.as_deref(),
         model: record.model.as_deref().map(cut),
         status: record.status,

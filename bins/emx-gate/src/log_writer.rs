@@ -117,8 +117,8 @@ impl Line {
         let held = match self {
             Self::Text(text) => text.len(),
             Self::Record(record) => {
-                let texts = [&record.model, &record.upstream_request_id].into_iter().flatten();
-                size_of::<RequestRecord>() + record.path.len() + texts.map(|text| text.len()).sum::<usize>()
+                let texts = [&record.path, &record.model, &record.upstream_request_id].into_iter().flatten();
+                size_of::<RequestRecord>() + texts.map(|text| text.len()).sum::<usize>()
             }
         };
         size_of::<Self>() + held

@@ -33,7 +33,8 @@ struct Printer;
 
 impl RecordSink for Printer {
     fn record(&self, record: &RequestRecord) {
-        println!("{} {} -> {:?} ({})", record.method, record.path, record.status, record.end.as_str());
+        let path = record.path.as_deref().unwrap_or("-");
+        println!("{path} -> {:?} ({})", record.status, record.end.as_str());
     }
 }
 

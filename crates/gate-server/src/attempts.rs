@@ -118,7 +118,7 @@ impl Errand<'_> {
                 Err(error) => return better(best, Err(error)),
             };
             order.hold = self.snapshot.balance.hold().filter(|_| journey.plan.has_other(now()));
-            let place = begin(exchange, self.snapshot, &order);
+            let place = begin(exchange, self, &order);
             let mut tried = tokio::select! {
                 tried = self.send(order) => tried,
                 () = in_flight.ended() => return Err(failure::shutting_down()),
@@ -196,9 +196,10 @@ impl Errand<'_> {
 
     /// Notes in the account, and in the log where something went wrong, what became of an attempt.
     fn note(&self, exchange: &mut Exchange, place: usize, tried: &Tried, outcome: Option<Outcome>) {
+        let timings = tried.result.as_ref().map(|(response, _)| &response.timings);
+        forward::note_steps(&mut exchange.record.steps, timings);
         let (retries, shown) = match &tried.result {
             Ok((response, held)) => {
-                forward::note_steps(&mut exchange.record.steps, &response.timings);
                 let status = held.status().unwrap_or(response.status.as_u16());
                 (response.timings.retries, AttemptOutcome::Status(status))
             }
@@ -248,8 +249,17 @@ impl Tried {
 }
 
 /// Notes that an attempt begins.
-fn begin(exchange: &mut Exchange, snapshot: &Snapshot, order: &Order) -> usize {
+fn begin(exchange: &mut Exchange, errand: &Errand<'_>, order: &Order) -> usize {
+    let Errand { snapshot, route, .. } = errand;
     let name = snapshot.endpoint(order.stop.provider).shared_name();
+    let model = order.stop.model.as_deref();
+    log::debug!(
+        "{}: {:?} goes to `{name}` as {}: {}",
+        exchange.id.as_str(),
+        route.operation,
+        model.unwrap_or("no model"),
+        snapshot.providers.provider(order.stop.provider).url(route.tail, model),
+    );
     let record = &mut exchange.record;
     record.attempts += 1;
     record.provider = Some(Arc::clone(&name));

@@ -67,7 +67,7 @@ impl GateBody {
     pub(crate) fn settle(&mut self, mut account: Box<Exchange>) {
         if let Inner::Full { data, exchange } = &mut self.inner {
             // An answer to HEAD has the length of a body that is not sent.
-            let is_sent = account.record.method != Method::HEAD;
+            let is_sent = account.record.method != Some(Method::HEAD);
             let length = data.as_ref().filter(|_| is_sent).map_or(0, Bytes::len);
             account.record.bytes_out = u64::try_from(length).unwrap_or(u64::MAX);
             *exchange = Some(account);

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::lazy_timer::LazyTimer;
+use crate::request_line::{Known, RequestLine};
 use crate::serve::Frames;
 
 /// What is read ahead of hyper to see whether the client is still there. More than this is a
@@ -143,6 +144,7 @@ fn split<T>(
         ahead: Vec::new(),
         is_eof: false,
         reading: Reading::First(now),
+        line: RequestLine::default(),
         frames,
         resumed: now,
         stalled_since: None,
@@ -159,6 +161,8 @@ struct Connection<T> {
     /// Whether the client has ended its side.
     is_eof: bool,
     reading: Reading,
+    /// How the newest request begins, if the connection speaks HTTP/1.1.
+    line: RequestLine,
     /// What is known of the client's frames, if the connection speaks HTTP/2.
     frames: Option<Frames>,
     /// When it last took something after a stall.
@@ -328,6 +332,12 @@ impl<T: AsyncRead + Unpin> ClientWatch<T> {
         self.timer.poll(cx, deadline).map(|()| ended)
     }
 
+    /// Returns what is known of a request that hyper has refused, which has not begun.
+    pub(crate) fn refused(&self) -> Known {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.line.known(self.activity.begun())
+    }
+
     /// Returns the stream itself, once hyper's half is gone.
     pub(crate) fn into_inner(self) -> Option<T> {
         let connection = Arc::into_inner(self.connection)?;
@@ -340,8 +350,16 @@ impl<T: AsyncRead + Unpin> Connection<T> {
     fn note_read(&mut self, bytes: &[u8], activity: &Activity) {
         let now = Instant::now();
         self.reading = match (&mut self.frames, self.reading) {
-            (None, Reading::First(_) | Reading::Idle(_)) => Reading::Head(now),
-            (None, same) => same,
+            (None, Reading::First(_) | Reading::Idle(_)) => {
+                self.line.begin(bytes, activity.begun());
+                Reading::Head(now)
+            }
+            (None, same) => {
+                if matches!(same, Reading::Head(_)) {
+                    self.line.add(bytes);
+                }
+                same
+            }
             (Some(frames), reading) => {
                 frames.read(bytes, activity.pieces(), now);
                 match reading {

@@ -54,6 +54,8 @@ pub(crate) enum ErrorCode {
     MisdirectedRequest,
     /// The route would need a protocol that the gateway does not speak.
     UpgradeRequired,
+    /// The head is larger than the limit.
+    HeadersTooLarge,
     /// A transfer coding that the gateway does not know.
     NotImplemented,
     /// The request has passed this gateway before.
@@ -112,6 +114,7 @@ impl ErrorCode {
             Self::ExpectationFailed => ("expectation_failed", StatusCode::EXPECTATION_FAILED),
             Self::MisdirectedRequest => ("misdirected_request", StatusCode::MISDIRECTED_REQUEST),
             Self::UpgradeRequired => ("upgrade_required", StatusCode::UPGRADE_REQUIRED),
+            Self::HeadersTooLarge => ("headers_too_large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::NotImplemented => ("not_implemented", StatusCode::NOT_IMPLEMENTED),
             Self::LoopDetected => ("loop_detected", StatusCode::LOOP_DETECTED),
             Self::InternalError => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),

@@ -13,6 +13,7 @@ use crate::error::ErrorCode;
 use crate::makers::Birth;
 use crate::panics;
 use crate::request_id::RequestId;
+use crate::request_line::Known;
 use crate::upload::UploadProgress;
 
 /// The longest part of a path that is kept, in bytes.
@@ -51,6 +52,23 @@ impl Exchange {
         let end = path.floor_char_boundary(MAX_PATH);
         let path = path.get(..end).unwrap_or_default();
         let record = RequestRecord::new(id.to_shared(), method.clone(), path.into(), started_at);
+        Self::open(record, id, sinks)
+    }
+
+    /// Opens the account of a request that never began, of which little is known.
+    pub(crate) fn refused(known: Known, sinks: &Sinks) -> Box<Self> {
+        let started_at = SystemTime::now();
+        let id = RequestId::new(started_at);
+        let (method, path) = known.target.unzip();
+        let record = RequestRecord {
+            method,
+            path: path.map(Into::into),
+            ..RequestRecord::new(id.to_shared(), Method::GET, Arc::default(), started_at)
+        };
+        Self::open(record, id, Arc::clone(sinks))
+    }
+
+    fn open(record: RequestRecord, id: RequestId, sinks: Sinks) -> Box<Self> {
         Box::new(Self {
             record,
             id,

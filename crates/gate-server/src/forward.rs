@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gate_config::{OnDisconnect, Provider, ProviderIndex};
 use gate_model_ref::ProviderKind;
-use gate_upstream::{Timings, UpstreamResponse};
+use gate_upstream::{Timings, UpstreamError, UpstreamResponse};
 use gate_usage::{ContentType, Dialect, StepTimes};
 use http::header::{CONNECTION, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION};
 use http::request::Parts;
@@ -98,8 +98,8 @@ where
     let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
     let received = intake::take_in(body, &parts.headers, route.operation, bounds).await;
     exchange.wait(begin.elapsed());
-    let received = received?;
     exchange.record.steps.receive = Some(begin.elapsed());
+    let received = received?;
     let upload = Arc::clone(&received.progress);
     exchange.upload = Some(Arc::clone(&upload));
 
@@ -168,12 +168,16 @@ where
     Ok(answer)
 }
 
-/// Notes what the time at the provider went to.
-pub(crate) fn note_steps(steps: &mut StepTimes, timings: &Timings) {
+/// Notes what the time at the provider went to, whether there was an answer or not.
+pub(crate) fn note_steps(steps: &mut StepTimes, outcome: Result<&Timings, &UpstreamError>) {
+    let Some(timings) = outcome.map_or_else(UpstreamError::timings, Some) else { return };
     steps.queue = Some(timings.pool_wait);
-    steps.connect = timings.connect.map(|tcp| tcp + timings.dns.unwrap_or_default());
+    steps.connect = match (timings.dns, timings.connect) {
+        (None, None) => None,
+        (dns, tcp) => Some(dns.unwrap_or_default() + tcp.unwrap_or_default()),
+    };
     steps.tls = timings.tls;
-    steps.upstream = Some(timings.first_byte);
+    steps.upstream = timings.first_byte;
 }
 
 /// Tells whether an answer may show an object that was made.
@@ -264,10 +268,11 @@ pub(crate) async fn blame_our_key(
     exchange.fail(ErrorCode::UpstreamAuth);
     answer.headers.insert(GATEWAY_ERROR, HeaderValue::from_static(ErrorCode::UpstreamAuth.as_str()));
     let key = usize::try_from(key).ok().and_then(|key| provider.api_keys.get(key));
-    if let Some(key) = key {
-        masking::mask(answer, key.expose()).await?;
-    }
-    Ok(())
+    let Some(key) = key else { return Ok(()) };
+    let begin = Instant::now();
+    let masked = masking::mask(answer, key.expose()).await;
+    exchange.wait(begin.elapsed());
+    masked
 }
 
 /// Says who answered.

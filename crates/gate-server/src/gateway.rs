@@ -148,9 +148,11 @@ impl Gateway {
                 in_flight.give_place();
                 // Reading on would ask a client that waits for permission to send its body, and what a
                 // panic left of a body is not to be touched.
+                let begin = Instant::now();
                 let is_read = error.code != ErrorCode::InternalError
                     && (body.is_end_stream()
                         || (!expects && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
+                exchange.wait(begin.elapsed());
                 let dialect = dialect_of(parts.uri.path(), has_version);
                 let mut response = refuse(&error, dialect, exchange);
                 if !is_read {
@@ -277,6 +279,10 @@ impl Gateway {
 
     pub(crate) fn makers(&self) -> &Arc<Makers> {
         &self.0.makers
+    }
+
+    pub(crate) fn sinks(&self) -> &Sinks {
+        &self.0.sinks
     }
 
     pub(crate) fn drains(&self) -> Arc<Drains> {

@@ -59,6 +59,7 @@ mod query;
 mod receive;
 mod relay;
 mod request_id;
+mod request_line;
 mod route;
 mod scope;
 mod serve;

@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::body::GateBody;
 use crate::client_io::ClientClocks;
+use crate::exchange::Sinks;
 use crate::gateway::Gateway;
 
 pub(crate) use frames::Frames;
@@ -217,12 +218,14 @@ where
             log::debug!("set_tcp_keepalive failed: {error}");
         }
         let (tls, bounds) = (self.gateway.tls(), self.gateway.bounds());
+        let sinks = Arc::clone(self.gateway.sinks());
         let (handler, closing) = (self.handler.clone(), self.closing.subscribe());
         async move {
             match tls {
-                Some(tls) => serve_tls(stream, &tls, bounds, handler, closing).await,
+                Some(tls) => serve_tls(stream, &tls, (bounds, &sinks), handler, closing).await,
                 None => {
-                    if let Some(broken) = http1::serve(stream, bounds.clocks, handler, closing).await {
+                    let kept = (bounds.clocks, &sinks);
+                    if let Some(broken) = http1::serve(stream, kept, handler, closing).await {
                         reset(&broken);
                     }
                 }
@@ -261,7 +264,7 @@ fn reset(stream: &TcpStream) {
 async fn serve_tls<H, F>(
     stream: TcpStream,
     tls: &TlsAcceptor,
-    bounds: Bounds,
+    (bounds, sinks): (Bounds, &Sinks),
     handler: H,
     mut closing: watch::Receiver<()>,
 ) where
@@ -277,7 +280,7 @@ async fn serve_tls<H, F>(
     match stream {
         Ok(stream) if tls::is_http2(&stream) => http2::serve(stream, bounds, handler, closing).await,
         Ok(stream) => {
-            if let Some(broken) = http1::serve(stream, bounds.clocks, handler, closing).await {
+            if let Some(broken) = http1::serve(stream, (bounds.clocks, sinks), handler, closing).await {
                 reset(broken.get_ref().0);
             }
         }
@@ -299,7 +302,7 @@ where
         let gateway = inner.clone();
         async move { gateway.handle(request).await }
     };
-    http1::serve(stream, gateway.bounds().clocks, handler, closing.subscribe()).await;
+    http1::serve(stream, (gateway.bounds().clocks, gateway.sinks()), handler, closing.subscribe()).await;
 }
 
 /// Does the same for a connection that speaks HTTP/2 from its first byte, such as one whose TLS was

@@ -218,6 +218,7 @@ async fn ask(
     let outcome = tokio::select! {
         outcome = gateway.upstream().upgrade(endpoint, request) => {
             attempts::settle_handshake(journey, attempt, &outcome, whose_key, begin.elapsed());
+            forward::note_steps(&mut exchange.record.steps, outcome.as_ref().map(Upgrade::timings));
             outcome.map_err(|error| failure::upstream(endpoint.name(), &error))
         }
         () = in_flight.ended() => Err(failure::shutting_down()),
@@ -229,14 +230,12 @@ async fn ask(
         Upgrade::Switched { headers: agreed, .. } if agreed.contains_key(SEC_WEBSOCKET_EXTENSIONS) => {
             return Err(handshake::invalid_answer(endpoint.name()));
         }
-        Upgrade::Switched { headers: mut agreed, io, timings } => {
+        Upgrade::Switched { headers: mut agreed, io, .. } => {
             headers::to_client(&mut agreed, false);
             let switch = Switch::joined(client, io, snapshot.server.timeouts.write);
-            forward::note_steps(&mut exchange.record.steps, &timings);
             switching(agreed, switch)
         }
         Upgrade::Refused(response) => {
-            forward::note_steps(&mut exchange.record.steps, &response.timings);
             let asked = forward::Asked::new(parts);
             let mut answer =
                 forward::answer((response, Held::default()), &route, &asked, Treatment::default())?;

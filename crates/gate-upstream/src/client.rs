@@ -11,7 +11,7 @@ use crate::RequestBody;
 use crate::body::UpstreamBody;
 use crate::connection::Connection;
 use crate::deadline::{after, earlier};
-use crate::dial::{Dial, Dialer, Step};
+use crate::dial::{Dial, Dialer};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
 use crate::exchange::Exchange;
@@ -89,13 +89,25 @@ impl UpstreamClient {
         let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
         let unsent = |fault| exchange.error(Sent::Nothing, fault);
         let request = request.into_http(endpoint).map_err(unsent)?;
-        let pool = self.pool(endpoint.identity());
-
-        let begin = Instant::now();
-        let lease = pool.lease(exchange.total).await.map_err(unsent)?;
-        let timings = Timings { pool_wait: begin.elapsed(), ..Timings::default() };
+        let mut timings = Timings::default();
+        let lease = self.lease(endpoint, &exchange, &mut timings).await;
+        let lease = lease.map_err(|error| error.after(timings))?;
         let idle = lease.checkout();
-        self.send_on(endpoint, request, Progress { exchange, lease, timings, idle }).await
+        let outcome = self.send_on(endpoint, request, Progress { exchange, lease, idle }, &mut timings).await;
+        outcome.map_err(|error| error.after(timings))
+    }
+
+    /// Waits for the right to one connection.
+    pub(crate) async fn lease(
+        &self,
+        endpoint: &Endpoint,
+        exchange: &Exchange,
+        timings: &mut Timings,
+    ) -> Result<Lease, UpstreamError> {
+        let begin = Instant::now();
+        let lease = self.pool(endpoint.identity()).lease(exchange.total).await;
+        timings.pool_wait = begin.elapsed();
+        lease.map_err(|fault| exchange.error(Sent::Nothing, fault))
     }
 
     /// Closes every connection that serves no request.
@@ -146,8 +158,9 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         mut request: Request<RequestBody>,
         progress: Progress,
+        timings: &mut Timings,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let Progress { mut exchange, lease, mut timings, mut idle } = progress;
+        let Progress { mut exchange, lease, mut idle } = progress;
         let method = request.method().clone();
         loop {
             // The copy of the headers costs a fraction of a microsecond; the body is shared.
@@ -157,15 +170,16 @@ impl UpstreamClient {
                     (connection, copy_of(&request))
                 }
                 // Boxed: it is rare, and would be half of every request's future.
-                None => match Box::pin(self.connect(endpoint, &lease, &exchange, &mut timings)).await? {
+                None => match Box::pin(self.connect(endpoint, &lease, &exchange, timings)).await? {
                     (connection, true) => (connection, copy_of(&request)),
                     (connection, false) => (connection, None),
                 },
             };
             let begin = Instant::now();
-            match exchange.head(&mut connection, request).await {
+            let outcome = exchange.head(&mut connection, request).await;
+            timings.first_byte = Some(begin.elapsed());
+            match outcome {
                 Ok(response) => {
-                    timings.first_byte = begin.elapsed();
                     let (mut head, incoming) = response.into_parts();
                     let settled = settle_framing(&mut head, &method, &incoming);
                     let is_close_delimited =
@@ -175,7 +189,7 @@ impl UpstreamClient {
                         version: head.version,
                         headers: head.headers,
                         body: UpstreamBody::new(incoming, connection, lease, exchange),
-                        timings,
+                        timings: *timings,
                         is_close_delimited,
                     });
                 }
@@ -184,6 +198,7 @@ impl UpstreamClient {
                         lease.pool().count_retried();
                         exchange.retries += 1;
                         timings.retries = exchange.retries;
+                        timings.first_byte = None;
                         request = copy;
                     }
                     _ => return Err(error),
@@ -203,8 +218,8 @@ impl UpstreamClient {
     ) -> Result<(Box<Connection>, bool), UpstreamError> {
         let begin = Instant::now();
         let turn = lease.turn(exchange.total).await;
-        let (turn, has_waited) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
         timings.pool_wait += begin.elapsed();
+        let (turn, has_waited) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
         let idle = if has_waited { lease.checkout() } else { None };
         timings.reused = idle.is_some();
         match idle {
@@ -222,17 +237,17 @@ impl UpstreamClient {
         timings: &mut Timings,
     ) -> Result<Box<Connection>, UpstreamError> {
         let (unsent, total) = (|fault| exchange.error(Sent::Nothing, fault), exchange.total);
-        let mut dial = Dial { identity: endpoint.identity(), step: Step::default(), timings };
+        let mut dial = Dial::new(endpoint.identity(), timings);
         let dialing = self.transport(&mut dial);
         let deadline = earlier(after(Instant::now(), exchange.timeouts.connection), total);
         let transport = match deadline {
             None => dialing.await,
             Some(deadline) => timeout_at(deadline, dialing).await.unwrap_or_else(|_| {
                 let is_total = total.is_some_and(|total| total <= deadline);
-                Err(if is_total { UpstreamErrorKind::TotalTimeout } else { dial.step.timeout() }.into())
+                Err(if is_total { UpstreamErrorKind::TotalTimeout } else { dial.step().timeout() }.into())
             }),
         };
-        let transport = transport.map_err(unsent)?;
+        let transport = transport.inspect_err(|_| dial.end_step()).map_err(unsent)?;
         let pool = lease.pool();
         pool.count_opened();
         let connection = Connection::open(transport, pool.retirement()).await;
@@ -256,7 +271,6 @@ impl UpstreamClient {
 pub(crate) struct Progress {
     pub(crate) exchange: Exchange,
     pub(crate) lease: Lease,
-    pub(crate) timings: Timings,
     pub(crate) idle: Option<Box<Connection>>,
 }
 
@@ -276,7 +290,7 @@ fn is_stale(error: &UpstreamError) -> bool {
 #[cfg(test)]
 impl UpstreamClient {
     /// Takes the right to one connection without sending anything.
-    pub(crate) async fn lease(&self, endpoint: &Endpoint) -> Lease {
+    pub(crate) async fn take_lease(&self, endpoint: &Endpoint) -> Lease {
         self.pool(endpoint.identity()).lease(None).await.unwrap()
     }
 

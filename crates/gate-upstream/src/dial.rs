@@ -115,15 +115,44 @@ impl Step {
 #[derive(Debug)]
 pub(crate) struct Dial<'d> {
     pub(crate) identity: &'d Identity,
-    pub(crate) step: Step,
-    pub(crate) timings: &'d mut Timings,
+    step: Step,
+    /// When the step was begun that has not ended.
+    begun: Option<Instant>,
+    timings: &'d mut Timings,
 }
 
-impl Dial<'_> {
+impl<'d> Dial<'d> {
+    pub(crate) fn new(identity: &'d Identity, timings: &'d mut Timings) -> Self {
+        Self { identity, step: Step::default(), begun: None, timings }
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        self.step
+    }
+
+    fn begin(&mut self, step: Step) {
+        self.step = step;
+        self.begun = Some(Instant::now());
+    }
+
+    /// Notes how long the current step has taken, whatever came of it. A second call does nothing.
+    pub(crate) fn end_step(&mut self) {
+        let Some(begun) = self.begun.take() else { return };
+        let time = match self.step {
+            Step::Dns => &mut self.timings.dns,
+            Step::Connect => &mut self.timings.connect,
+            Step::Tls => &mut self.timings.tls,
+        };
+        *time = Some(begun.elapsed());
+    }
+
     /// Makes a pipe in memory.
     pub(crate) async fn memory(&mut self, dialer: &MemoryDialer) -> Result<Transport, Fault> {
-        self.step = Step::Connect;
-        dialer.dial().await
+        self.begin(Step::Connect);
+        let transport = dialer.dial().await?;
+        // A pipe takes no time, unless nobody takes its other end.
+        self.begun = None;
+        Ok(transport)
     }
 
     /// Makes a TCP connection, with TLS over it where there is a setup.
@@ -142,11 +171,10 @@ impl Dial<'_> {
             .map_err(|error| Fault::tls(rustls::Error::General(error.to_string())))?;
         loop {
             let stream = self.tcp(resolver).await?;
-            self.step = Step::Tls;
-            let begin = Instant::now();
+            self.begin(Step::Tls);
             let config = setup.config();
             let outcome = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await;
-            self.timings.tls = Some(begin.elapsed());
+            self.end_step();
             match outcome {
                 Ok(stream) => return Ok(Transport::Tls(Box::new(stream))),
                 // Only ever true for the configuration without the system's authorities, so once.
@@ -158,19 +186,17 @@ impl Dial<'_> {
 
     async fn tcp(&mut self, resolver: &Resolver) -> Result<TcpStream, Fault> {
         let (host, port) = (self.identity.host.as_str(), self.identity.port);
-        self.step = Step::Dns;
-        let begin = Instant::now();
+        self.begin(Step::Dns);
         let lookup = async { lookup_host((host, port)).await.map(Iterator::collect) };
         let addresses = resolver.resolve(host, port, lookup).await.map_err(Fault::dns)?;
-        self.timings.dns = Some(begin.elapsed());
+        self.end_step();
 
-        self.step = Step::Connect;
-        let begin = Instant::now();
+        self.begin(Step::Connect);
         let stream = eyeballs::connect(addresses).await.map_err(|error| {
             resolver.forget(host, port);
             Fault::connect(error)
         })?;
-        self.timings.connect = Some(begin.elapsed());
+        self.end_step();
         Ok(stream)
     }
 }

@@ -7,6 +7,7 @@ use std::{fmt, io};
 
 use crate::RequestBodyError;
 use crate::answer_head::{MAX_HEAD_BYTES, MAX_INTERIM};
+use crate::response::Timings;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,12 +130,21 @@ pub struct UpstreamError {
     kind: UpstreamErrorKind,
     sent: Sent,
     retries: u32,
+    /// Boxed: an error is moved often and seldom asked for it.
+    timings: Option<Box<Timings>>,
     cause: Option<Cause>,
 }
 
 impl UpstreamError {
     pub(crate) fn new(endpoint: &Arc<str>, sent: Sent, retries: u32, fault: Fault) -> Self {
-        Self { endpoint: Arc::clone(endpoint), kind: fault.kind, sent, retries, cause: fault.cause }
+        let (kind, cause) = (fault.kind, fault.cause);
+        Self { endpoint: Arc::clone(endpoint), kind, sent, retries, timings: None, cause }
+    }
+
+    /// Says how long each step took that was taken.
+    pub(crate) fn after(mut self, timings: Timings) -> Self {
+        self.timings = Some(Box::new(timings));
+        self
     }
 
     /// Returns what went wrong.
@@ -151,6 +161,12 @@ impl UpstreamError {
     /// be closed, before this happened.
     pub fn retries(&self) -> u32 {
         self.retries
+    }
+
+    /// Returns how long each step took up to this, the one that failed included. `None` where none was
+    /// taken, and for an error of a response's body: the steps to that are in its head.
+    pub fn timings(&self) -> Option<&Timings> {
+        self.timings.as_deref()
     }
 }
 

@@ -29,19 +29,21 @@ pub struct UpstreamResponse {
     pub is_close_delimited: bool,
 }
 
-/// How long each step of an exchange took, up to the response head.
+/// How long each step of an exchange took, up to the response head or to the fault that came instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Until a connection was free.
     pub pool_wait: Duration,
-    /// The name lookup, if there was one.
+    /// The name lookup, if there was one. This and what follows count also where they failed, as long as
+    /// they took to do so.
     pub dns: Option<Duration>,
     /// TCP, if a connection was made.
     pub connect: Option<Duration>,
     /// The TLS handshake, if there was one.
     pub tls: Option<Duration>,
-    /// From the start of sending on the connection in use to the response head.
-    pub first_byte: Duration,
+    /// From the start of sending on the connection in use to the response head; `None` where none was
+    /// made.
+    pub first_byte: Option<Duration>,
     /// Whether the connection had served before.
     pub reused: bool,
     /// How often the request was sent again because its kept connection turned out to be closed.

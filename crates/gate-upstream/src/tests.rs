@@ -4,6 +4,7 @@ mod pool;
 mod repeats;
 mod requests;
 mod responses;
+mod steps;
 pub(crate) mod support;
 mod timeouts;
 mod tls;

@@ -8,11 +8,10 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::UpstreamBody;
 use crate::client::UpstreamClient;
 use crate::endpoint::Endpoint;
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
@@ -21,6 +20,7 @@ use crate::pool::Lease;
 use crate::request::UpstreamRequest;
 use crate::response::{Timings, UpstreamResponse, settle_framing};
 use crate::wire::Transport;
+use crate::{RequestBody, UpstreamBody};
 
 /// What a provider made of the wish to speak WebSocket.
 #[derive(Debug)]
@@ -36,6 +36,16 @@ pub enum Upgrade {
     },
     /// It answered in HTTP.
     Refused(UpstreamResponse),
+}
+
+impl Upgrade {
+    /// Returns how long each step took.
+    pub fn timings(&self) -> &Timings {
+        match self {
+            Self::Switched { timings, .. } => timings,
+            Self::Refused(response) => &response.timings,
+        }
+    }
 }
 
 impl UpstreamClient {
@@ -56,21 +66,33 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: UpstreamRequest,
     ) -> Result<Upgrade, UpstreamError> {
-        let mut exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
-        let unsent = |fault| exchange.error(Sent::Nothing, fault);
-        let mut request = request.into_http(endpoint).map_err(unsent)?;
+        let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
+        let request = request.into_http(endpoint);
+        let mut request = request.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         request.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let pool = self.pool(endpoint.identity());
+        let mut timings = Timings::default();
+        let outcome = self.ask_for_upgrade(endpoint, request, exchange, &mut timings).await;
+        outcome.map_err(|error| error.after(timings))
+    }
 
+    async fn ask_for_upgrade(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<RequestBody>,
+        mut exchange: Exchange,
+        timings: &mut Timings,
+    ) -> Result<Upgrade, UpstreamError> {
+        let lease = self.lease(endpoint, &exchange, timings).await?;
         let begin = Instant::now();
-        let lease = pool.lease(exchange.total).await.map_err(unsent)?;
-        let (turn, _) = lease.turn(exchange.total).await.map_err(unsent)?;
-        let mut timings = Timings { pool_wait: begin.elapsed(), ..Timings::default() };
-        let mut connection = self.dial(endpoint, (&lease, turn), &exchange, &mut timings).await?;
+        let turn = lease.turn(exchange.total).await;
+        timings.pool_wait += begin.elapsed();
+        let (turn, _) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
+        let mut connection = self.dial(endpoint, (&lease, turn), &exchange, timings).await?;
         let begin = Instant::now();
-        let response = exchange.head(&mut connection, request).await?;
-        timings.first_byte = begin.elapsed();
+        let response = exchange.head(&mut connection, request).await;
+        timings.first_byte = Some(begin.elapsed());
+        let response = response?;
 
         let (mut head, incoming) = response.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS && is_websocket(&head.headers) {
@@ -79,7 +101,7 @@ impl UpstreamClient {
                 .into_transport()
                 .ok_or_else(|| exchange.error(Sent::Maybe, Fault::from(UpstreamErrorKind::Protocol)))?;
             let io = UpgradedIo::new(parts, lease);
-            return Ok(Upgrade::Switched { headers: head.headers, io, timings });
+            return Ok(Upgrade::Switched { headers: head.headers, io, timings: *timings });
         }
         let is_close_delimited = settle_framing(&mut head, &Method::GET, &incoming)
             .map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
@@ -88,7 +110,7 @@ impl UpstreamClient {
             version: head.version,
             headers: head.headers,
             body: UpstreamBody::new(incoming, connection, lease, exchange),
-            timings,
+            timings: *timings,
             is_close_delimited,
         }))
     }

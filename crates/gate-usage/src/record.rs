@@ -64,8 +64,8 @@ impl EndReason {
     }
 }
 
-/// Where the time from a request's head to the head of its answer went. A step that was not taken,
-/// or not ended, is absent.
+/// Where the time from a request's head to the head of its answer went. A step that failed counts as
+/// long as it took; one that was not taken is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepTimes {
     /// Reading and checking the client's credentials.
@@ -80,7 +80,7 @@ pub struct StepTimes {
     pub connect: Option<Duration>,
     /// The TLS handshake, where there was one.
     pub tls: Option<Duration>,
-    /// From the request sent to the head of the provider's answer.
+    /// From the request sent to the head of the provider's answer, or to what came instead.
     pub upstream: Option<Duration>,
     /// The gateway's own share: everything that is waiting neither for the client nor for a
     /// provider.
@@ -115,10 +115,10 @@ pub struct RequestRecord {
     pub request_id: Arc<str>,
     /// The provider's id of the request, from its answer.
     pub upstream_request_id: Option<Arc<str>>,
-    /// The client's method.
-    pub method: Method,
-    /// The client's path, without the query, which may hold a key.
-    pub path: Arc<str>,
+    /// The client's method, unless it sent none that could be read.
+    pub method: Option<Method>,
+    /// The client's path, without the query, which may hold a key; unless it could not be read.
+    pub path: Option<Arc<str>>,
     /// The id of the provider, such as `openai.azure`; none if the request did not get that far.
     pub provider: Option<Arc<str>>,
     /// The upstream model, if the request names one.
@@ -164,8 +164,8 @@ impl RequestRecord {
         Self {
             request_id,
             upstream_request_id: None,
-            method,
-            path,
+            method: Some(method),
+            path: Some(path),
             provider: None,
             model: None,
             status: None,

@@ -52,11 +52,35 @@ fn a_text_line_shows_what_is_known() {
     );
 }
 
+// Spec: monitoring L-29.
+#[test]
+fn a_request_that_could_not_be_read_has_a_line_without_what_is_not_known() {
+    let record = RequestRecord {
+        method: None,
+        path: None,
+        status: Some(400),
+        end: EndReason::GatewayError,
+        error_code: Some("bad_request"),
+        ..record()
+    };
+    let line = text(&record);
+    assert!(line.contains(" req-1 - - 400 ms=1234 end=gateway_error error=bad_request "), "{line}");
+    let mut batch = Vec::new();
+    write(&mut batch, LogFormat::Json, &record);
+    let line: serde_json::Value = serde_json::from_slice(&batch).unwrap();
+    let members = line.as_object().unwrap();
+    assert_eq!((members.get("method"), members.get("path")), (None, None));
+    assert_eq!(
+        (&line["status"], &line["error"]),
+        (&serde_json::json!(400), &serde_json::json!("bad_request"))
+    );
+}
+
 // Spec: monitoring L-9.
 #[test]
 fn text_of_a_client_can_fake_nothing() {
     let mut record = record();
-    record.path = format!("/v1/\u{1b}[31m\r\n{}", "x".repeat(300)).as_str().into();
+    record.path = Some(format!("/v1/\u{1b}[31m\r\n{}", "x".repeat(300)).as_str().into());
     let line = text(&record);
     assert_eq!(line.lines().count(), 1);
     assert!(line.contains("/v1/\\u{1b}[31m\\u{d}\\u{a}xxx") && line.contains("x… 200"), "{line}");
@@ -108,7 +132,7 @@ fn a_json_line_has_the_time_of_each_step_that_was_taken() {
 fn foreign_text_is_cut_in_json_too() {
     let long: std::sync::Arc<str> = "ü".repeat(300).into();
     let record = RequestRecord {
-        path: long.clone(),
+        path: Some(long.clone()),
         model: Some(long.clone()),
         upstream_request_id: Some(long),
         ..record()

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use gate_usage::EndReason;
 use http::header::CONNECTION;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
@@ -19,6 +20,9 @@ use tokio::sync::watch;
 
 use crate::body::GateBody;
 use crate::client_io::{Activity, ClientClocks, watched};
+use crate::error::ErrorCode;
+use crate::exchange::{Exchange, Sinks};
+use crate::request_line::Known;
 
 /// The number of headers that hyper reads without giving memory for each head anew.
 const CHEAP_HEADERS: usize = 100;
@@ -27,7 +31,7 @@ const CHEAP_HEADERS: usize = 100;
 /// that cannot see that from the framing.
 pub(super) async fn serve<T, H, F>(
     stream: T,
-    clocks: ClientClocks,
+    (clocks, sinks): (ClientClocks, &Sinks),
     handler: H,
     mut closing: watch::Receiver<()>,
 ) -> Option<T>
@@ -100,6 +104,7 @@ where
             log::debug!("connection ended: {error}");
             if error.is_parse() {
                 tell_of_bad_http(&error);
+                account_for_refusal(&error, client.refused(), sinks);
             }
             return client.into_inner().filter(|_| error.is_user() && is_old.load(Ordering::Relaxed));
         }
@@ -108,8 +113,28 @@ where
     None
 }
 
-/// Tells of a connection whose bytes were no HTTP, and which the parser refused before there was a
-/// request to account for: once in ten seconds, since whoever scans ports must not fill the log.
+/// Writes the record of what hyper has refused by itself (api A-38): no other part of the gateway gets
+/// to see it.
+fn account_for_refusal(error: &hyper::Error, known: Known, sinks: &Sinks) {
+    if known.is_tls {
+        return;
+    }
+    let code = match error.is_parse_too_large() {
+        false => ErrorCode::BadRequest,
+        // hyper has one question for two answers.
+        true if error.to_string() == "URI too long" => ErrorCode::UriTooLong,
+        true => ErrorCode::HeadersTooLarge,
+    };
+    let mut exchange = Exchange::refused(known, sinks);
+    // The beginning of HTTP/2 gets no answer on a connection of HTTP/1.1.
+    if !error.is_parse_version_h2() {
+        exchange.set_status(code.status());
+    }
+    exchange.fail(code);
+    exchange.end(EndReason::GatewayError);
+}
+
+/// Tells why the parser refused the bytes of a client, which no record says: once in ten seconds, since whoever scans ports must not fill the log.
 fn tell_of_bad_http(error: &hyper::Error) {
     const INTERVAL: Duration = Duration::from_secs(10);
     // For the process, as the log is.

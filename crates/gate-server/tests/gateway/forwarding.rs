@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::support::{CONFIG, Rig, get, header, post};
 use gate_testkit::fixtures;
 use gate_testkit::mock::Reply;
-use gate_testkit::raw::RawResponse;
 
 fn ok() -> Reply {
     Reply::json(200, "{}")
@@ -282,60 +281,6 @@ async fn answers_pass_with_status_headers_and_bytes() {
         assert!(time.strip_suffix("ms").is_some_and(|ms| ms.parse::<u64>().is_ok()), "{time}");
         assert!(header(&response, "server-timing").starts_with("total;dur="));
     }
-}
-
-/// Returns the steps that an answer names, with their times in milliseconds.
-fn steps_of(response: &RawResponse) -> Vec<(String, f64)> {
-    let text = header(response, "server-timing");
-    let steps = text.split(", ").map(|step| step.split_once(";dur=").unwrap());
-    steps.map(|(name, time)| (name.to_owned(), time.parse().unwrap())).collect()
-}
-
-// Spec: api A-60; monitoring L-24.
-#[tokio::test(start_paused = true)]
-async fn the_time_of_each_step_is_in_the_answer_and_in_the_record() {
-    let reply = Reply::json(200, "{}").after(Duration::from_millis(250));
-    let (mut rig, _mock) = Rig::with_mock(CONFIG, [reply]);
-    let mut client = rig.connect();
-    let request = post("/v1/chat/completions", &[], r#"{"model":"gpt-4"}"#);
-    let (head, body) = request.split_at(request.len() - 5);
-    client.send(head).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(40)).await;
-    client.send(body).await.unwrap();
-    let response = client.read_response().await.unwrap();
-    let expected = [
-        ("total", 290.0),
-        ("auth", 0.0),
-        ("receive", 40.0),
-        ("route", 0.0),
-        ("queue", 0.0),
-        ("upstream", 250.0),
-        ("gateway", 0.0),
-    ];
-    assert_eq!(steps_of(&response), expected.map(|(name, time)| (name.to_owned(), time)));
-    let steps = rig.records.first().await.steps;
-    let times = [steps.receive, steps.upstream, steps.gateway, steps.connect, steps.tls];
-    let millis = |time| Some(Duration::from_millis(time));
-    assert_eq!(times, [millis(40), millis(250), millis(0), None, None]);
-}
-
-// Spec: api A-60.
-#[tokio::test(start_paused = true)]
-async fn answers_of_the_gateways_own_name_the_steps_that_they_took() {
-    let config = format!("[llm.timeout]\nfirst_byte = 7\n{CONFIG}");
-    let (mut rig, _mock) = Rig::with_mock(&config, [Reply::status(200).never()]);
-    let names =
-        |response: &RawResponse| -> Vec<_> { steps_of(response).into_iter().map(|step| step.0).collect() };
-    let health = rig.send(&get("/health", &[])).await;
-    assert_eq!(names(&health), ["total", "auth", "gateway"]);
-    let refused = rig.post("/v1/chat/completions", "{").await;
-    assert_eq!(names(&refused), ["total", "auth", "receive", "gateway"]);
-    // What a provider wasted is not the gateway's.
-    let late = rig.post("/v1/chat/completions", r#"{"model":"gpt-4"}"#).await;
-    assert_eq!((late.head.status, header(&late, "x-gateway-error")), (504, "upstream_timeout"));
-    let steps = steps_of(&late);
-    assert_eq!(steps.first().unwrap().1, 7000.0);
-    assert_eq!(steps.last().unwrap(), &("gateway".to_owned(), 0.0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -123,12 +123,16 @@ impl Rig {
 
     /// Makes a gateway whose connections to providers the caller answers.
     pub(crate) fn new(config: &str) -> (Self, MemoryListener) {
-        let config = load(&Sources::empty().with_text("test", config)).unwrap().config;
         let (dialer, listener) = MemoryDialer::new();
+        (Self::dialing(config, Dialer::Memory(dialer)), listener)
+    }
+
+    /// Makes a gateway that reaches its providers like this.
+    pub(crate) fn dialing(config: &str, dialer: Dialer) -> Self {
+        let config = load(&Sources::empty().with_text("test", config)).unwrap().config;
         let records = Records::default();
-        let gateway =
-            Gateway::builder(config).dialer(Dialer::Memory(dialer)).sink(records.clone()).build().unwrap();
-        (Self { gateway, records, tasks: JoinSet::new() }, listener)
+        let gateway = Gateway::builder(config).dialer(dialer).sink(records.clone()).build().unwrap();
+        Self { gateway, records, tasks: JoinSet::new() }
     }
 
     /// Opens a client connection.

@@ -15,13 +15,13 @@ async fn overtaken(
 ) -> (Request<RequestBody>, Progress) {
     let (response, peer) = exchange(client, listener, endpoint, OK).await;
     text(response.body).await.unwrap();
-    let lease = client.lease(endpoint).await;
+    let lease = client.take_lease(endpoint).await;
     let idle = lease.checkout();
     assert!(idle.is_some());
     drop(peer);
     let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
     let request = post("{\"n\":1}").into_http(endpoint).unwrap();
-    (request, Progress { exchange, lease, timings: Timings::default(), idle })
+    (request, Progress { exchange, lease, idle })
 }
 
 // Spec: api A-35.
@@ -29,12 +29,13 @@ async fn overtaken(
 async fn a_request_of_which_nothing_was_sent_is_repeated_on_a_new_connection() {
     let (client, mut listener) = memory();
     let endpoint = endpoint(|_| {});
+    let mut timings = Timings::default();
     let (request, progress) = overtaken(&client, &mut listener, &endpoint).await;
     let play = async {
         let mut peer = Peer::accept(&mut listener).await;
         peer.serve(OK).await
     };
-    let (outcome, seen) = tokio::join!(client.send_on(&endpoint, request, progress), play);
+    let (outcome, seen) = tokio::join!(client.send_on(&endpoint, request, progress, &mut timings), play);
     let timings = outcome.unwrap().timings;
     assert_eq!((timings.reused, timings.retries), (false, 1));
     assert!(seen.ends_with("\r\n\r\n{\"n\":1}"), "{seen}");
@@ -48,6 +49,7 @@ async fn an_error_tells_whether_the_request_was_a_repeated_one() {
     async fn check(answer: Option<&str>, kind: UpstreamErrorKind) {
         let (client, mut listener) = memory();
         let endpoint = endpoint(|_| {});
+        let mut timings = Timings::default();
         let (request, progress) = overtaken(&client, &mut listener, &endpoint).await;
         // Without an answer the listener is dropped here.
         let server = answer.zip(Some(listener));
@@ -56,7 +58,7 @@ async fn an_error_tells_whether_the_request_was_a_repeated_one() {
                 Peer::accept(&mut listener).await.serve(answer).await;
             }
         };
-        let (outcome, ()) = tokio::join!(client.send_on(&endpoint, request, progress), play);
+        let (outcome, ()) = tokio::join!(client.send_on(&endpoint, request, progress, &mut timings), play);
         let error = match outcome {
             Ok(response) => text(response.body).await.unwrap_err(),
             Err(error) => error,

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::support::{Peer, endpoint, post, text};
-use crate::dial::{Dial, Step};
+use crate::dial::Dial;
 use crate::resolver::Resolver;
 use crate::{
     Dialer, Endpoint, EndpointConfig, Roots, Scheme, Sent, Timings, UpstreamClient, UpstreamError,
@@ -133,10 +133,20 @@ fn report(error: &UpstreamError) -> String {
     report
 }
 
+/// A request fails in this way, and its error knows the time of each step up to the one that failed.
 async fn fails(client: &UpstreamClient, endpoint: &Endpoint, kind: UpstreamErrorKind, sent: Sent, why: &str) {
     let error = client.send(endpoint, post("{}")).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (kind, sent), "{}", report(&error));
     assert!(report(&error).contains(why), "{}", report(&error));
+    let last = match kind {
+        UpstreamErrorKind::Dns => 0,
+        UpstreamErrorKind::Connect => 1,
+        _ if sent == Sent::Nothing => 2,
+        _ => 3,
+    };
+    let timings = error.timings().unwrap();
+    let taken = [timings.dns, timings.connect, timings.tls, timings.first_byte].map(|time| time.is_some());
+    assert_eq!(taken, std::array::from_fn(|step| step <= last), "{}", report(&error));
 }
 
 async fn is_ok(client: &UpstreamClient, endpoint: &Endpoint) -> UpstreamResponse {
@@ -336,7 +346,7 @@ async fn a_port_where_nobody_listens_is_a_connect_error() {
     // Its addresses are no longer remembered: the host may have moved.
     let resolver = Resolver::default();
     let mut timings = Timings::default();
-    let mut dial = Dial { identity: endpoint.identity(), step: Step::default(), timings: &mut timings };
+    let mut dial = Dial::new(endpoint.identity(), &mut timings);
     dial.system(&resolver, None).await.unwrap_err();
     let moved = vec![([127, 0, 0, 2], port).into()];
     let answer = resolver.resolve("127.0.0.1", port, async { Ok(moved.clone()) }).await;
