@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use gate_config::LogFormat;
-use gate_server::{RecordSink, RequestRecord, StepTimes};
+use gate_server::{Attempt, RecordSink, RequestRecord, StepTimes};
 use http::Method;
 use jiff::Timestamp;
 use log::{Level, LevelFilter};
@@ -82,6 +82,13 @@ fn write_text(batch: &mut Vec<u8>, record: &RequestRecord) {
         "attempts",
         Some(record.attempts).filter(|attempts| *attempts > 1).map(|attempts| attempts.to_string()),
     );
+    // A value with spaces in it stands in quotes; neither a path nor a fault has any.
+    let attempts: Vec<String> = tried(record).map(ToString::to_string).collect();
+    field(
+        "tried",
+        Some(attempts).filter(|attempts| !attempts.is_empty()).map(|all| format!("\"{}\"", all.join(", "))),
+    );
+    field("sticky", sticky(record).map(str::to_owned));
     field("bytes_in", Some(record.bytes_in.to_string()));
     field("bytes_out", Some(record.bytes_out.to_string()));
     field("upstream_id", record.upstream_request_id.as_deref().map(escaped));
@@ -123,6 +130,10 @@ struct JsonLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
     attempts: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tried: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sticky: Option<&'static str>,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -160,12 +171,23 @@ fn write_json(batch: &mut Vec<u8>, record: &RequestRecord) {
         end: record.end.as_str(),
         error: record.error_code,
         attempts: record.attempts,
+        tried: tried(record).map(ToString::to_string).collect(),
+        sticky: sticky(record),
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
     };
     // Strings and numbers always serialize, and a `Vec` takes every byte.
     let _ = serde_json::to_writer(&mut *batch, &line);
     batch.push(b'\n');
+}
+
+/// Returns the attempts where there was more than one.
+fn tried(record: &RequestRecord) -> impl Iterator<Item = &Attempt> {
+    record.tried.iter().filter(|_| record.tried.len() > 1)
+}
+
+fn sticky(record: &RequestRecord) -> Option<&'static str> {
+    record.sticky_hit.map(|is_hit| if is_hit { "hit" } else { "miss" })
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -130,6 +130,7 @@ impl Errand<'_> {
             let Some(Decision::RetrySame { after } | Decision::Next { after }) = decision else {
                 return found;
             };
+            log_next(exchange, after);
             pause(after, in_flight).await?;
             let next = journey.plan.next(now()).ok().and_then(|attempt| {
                 let cargo = kept.cargo(self.snapshot, self.route, journey.stop(&attempt))?;
@@ -268,6 +269,13 @@ fn begin(exchange: &mut Exchange, errand: &Errand<'_>, order: &Order) -> usize {
         record.sticky_hit = Some(stickiness == gate_balance::Stickiness::Hit);
     }
     record.tried.begin(name, order.attempt.target().id().key)
+}
+
+/// Says that an attempt was not the last, and why.
+fn log_next(exchange: &Exchange, after: Duration) {
+    if let Some(last) = exchange.record.tried.iter().last() {
+        log::info!("{}: {last}; tried again after {} ms", exchange.id.as_str(), after.as_millis());
+    }
 }
 
 /// An answer is better than none, and of two the later one.
