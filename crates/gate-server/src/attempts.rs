@@ -1,17 +1,15 @@
 //! Sends a request until somebody answers it: one loop over what `gate-balance` decides.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use gate_balance::{Attempt, Decision, Outcome, parse_retry_after};
+use gate_balance::{Attempt, Decision, Outcome};
 use gate_config::ProviderIndex;
-use gate_upstream::{
-    RequestCredential, Sent, Upgrade, UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse,
-};
+use gate_upstream::{UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse};
 use gate_usage::AttemptOutcome;
-use http::header::{HeaderMap, RETRY_AFTER};
-use http::{HeaderName, Method};
-use tokio::time::{Instant, sleep};
+use http::{HeaderMap, Method};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::ClientCredentials;
 use crate::balance::{Hold, Stop};
@@ -21,12 +19,16 @@ use crate::extra_frame::ExtraFrame;
 use crate::gateway::Gateway;
 use crate::hold::{self, Held};
 use crate::journey::{Journey, now};
-use crate::plan::{Cargo, Plan};
+use crate::plan::{Cargo, Kept, Plan};
 use crate::route::Forward;
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
 use crate::upload::UploadProgress;
 use crate::{failure, forward};
+
+mod outcome;
+
+pub(crate) use outcome::{WhoseKey, settle_handshake};
 
 /// What is the same in all attempts of a request.
 pub(crate) struct Errand<'r> {
@@ -52,14 +54,6 @@ pub(crate) struct Answered {
     pub(crate) extra_frame: Option<ExtraFrame>,
 }
 
-/// Whose credential a request carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WhoseKey {
-    Ours,
-    TheClients,
-    Nobodys,
-}
-
 /// One attempt that is to be made.
 struct Order {
     attempt: Attempt,
@@ -69,6 +63,8 @@ struct Order {
     extra_frame: Option<ExtraFrame>,
     /// How much of a stream is held, while there is somebody else who could give one.
     hold: Option<Hold>,
+    /// Where it stands in the account.
+    place: usize,
 }
 
 /// One attempt that has come back.
@@ -102,43 +98,37 @@ impl Errand<'_> {
         in_flight: &InFlight,
         exchange: &mut Exchange,
     ) -> Result<Answered, ApiError> {
-        let Plan { mut journey, mut attempt, mut cargo, kept, .. } = plan;
+        let Plan { mut journey, attempt, cargo, kept, .. } = plan;
         if kept.is_nothing() {
             // What has passed cannot pass again, whatever comes of it.
             journey.plan.commit();
         }
         let kept_headers = journey.plan.may_go_on().then(|| headers.clone());
-        let mut headers = headers;
-        let mut best: Option<Best> = None;
-        let mut entrusted = None;
+        let mut trip = Trip {
+            errand: self,
+            journey,
+            kept,
+            headers: kept_headers,
+            entrusted: None,
+            exchange,
+            best: None,
+        };
+        let mut order = trip.order(attempt, cargo, headers)?;
         loop {
-            let stop = journey.stop(&attempt).clone();
-            let mut order = match self.order(attempt, stop, cargo, headers, &mut entrusted) {
-                Ok(order) => order,
-                Err(error) => return better(best, Err(error)),
-            };
-            order.hold = self.snapshot.balance.hold().filter(|_| journey.plan.has_other(now()));
-            let place = begin(exchange, self, &order);
-            let mut tried = tokio::select! {
-                tried = self.send(order) => tried,
+            let decision = tokio::select! {
+                decision = trip.go(order) => decision,
                 () = in_flight.ended() => return Err(failure::shutting_down()),
             };
-            let outcome = tried.outcome();
-            self.note(exchange, place, &tried, outcome);
-            let decision = outcome.map(|outcome| journey.plan.settle(&mut tried.attempt, &outcome, now()));
-            let found = better(best, tried.into_best(self));
             let Some(Decision::RetrySame { after } | Decision::Next { after }) = decision else {
-                return found;
+                return trip.end();
             };
-            log_next(exchange, after);
+            log_next(trip.exchange, after);
             pause(after, in_flight).await?;
-            let next = journey.plan.next(now()).ok().and_then(|attempt| {
-                let cargo = kept.cargo(self.snapshot, self.route, journey.stop(&attempt))?;
-                Some((attempt, cargo, kept_headers.clone()?))
-            });
-            let Some(next) = next else { return found };
-            (attempt, cargo, headers) = next;
-            best = Some(found);
+            order = match trip.next() {
+                Some(Ok(next)) => next,
+                Some(Err(error)) => return trip.best.unwrap_or(Err(error)),
+                None => return trip.end(),
+            };
         }
     }
 
@@ -175,11 +165,11 @@ impl Errand<'_> {
             credential,
             body: cargo.body,
         };
-        Ok(Order { attempt, stop, request, whose_key, extra_frame: cargo.extra_frame, hold: None })
+        Ok(Order { attempt, stop, request, whose_key, extra_frame: cargo.extra_frame, hold: None, place: 0 })
     }
 
     async fn send(&self, order: Order) -> Tried {
-        let Order { attempt, stop, request, whose_key, extra_frame, hold } = order;
+        let Order { attempt, stop, request, whose_key, extra_frame, hold, .. } = order;
         let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
         let begin = Instant::now();
         let result = self.gateway.upstream().send(endpoint, request).await;
@@ -194,9 +184,119 @@ impl Errand<'_> {
         };
         Tried { attempt, stop, whose_key, extra_frame, result, time }
     }
+}
 
-    /// Notes in the account, and in the log where something went wrong, what became of an attempt.
-    fn note(&self, exchange: &mut Exchange, place: usize, tried: &Tried, outcome: Option<Outcome>) {
+/// The attempts of one request so far.
+struct Trip<'t, 'r> {
+    errand: &'t Errand<'r>,
+    journey: Journey,
+    kept: Kept,
+    /// The headers, where there can be another attempt.
+    headers: Option<HeaderMap>,
+    /// The provider that was given a credential of the client's: no other gets it.
+    entrusted: Option<ProviderIndex>,
+    exchange: &'t mut Exchange,
+    /// What the client gets, if nothing better comes.
+    best: Option<Best>,
+}
+
+impl Trip<'_, '_> {
+    /// Prepares an attempt.
+    ///
+    /// # Errors
+    /// As of [`Errand::order`].
+    fn order(&mut self, attempt: Attempt, cargo: Cargo, headers: HeaderMap) -> Result<Order, ApiError> {
+        let stop = self.journey.stop(&attempt).clone();
+        let mut order = self.errand.order(attempt, stop, cargo, headers, &mut self.entrusted)?;
+        let hold = self.errand.snapshot.balance.hold();
+        order.hold = hold.filter(|_| self.journey.plan.has_other(now()));
+        order.place = begin(self.exchange, self.errand, &order);
+        Ok(order)
+    }
+
+    /// Prepares an attempt behind the first; nothing where the request passes only once.
+    fn further(&mut self, attempt: Attempt) -> Option<Result<Order, ApiError>> {
+        let Errand { snapshot, route, .. } = self.errand;
+        let cargo = self.kept.cargo(snapshot, route, self.journey.stop(&attempt))?;
+        let headers = self.headers.clone()?;
+        Some(self.order(attempt, cargo, headers))
+    }
+
+    /// Prepares the attempt that was decided on.
+    fn next(&mut self) -> Option<Result<Order, ApiError>> {
+        let attempt = self.journey.plan.next(now()).ok()?;
+        self.further(attempt)
+    }
+
+    /// Makes one attempt, or two where the first is late and there may be two, and returns what is to be
+    /// done then; nothing where what came is the client's without a word about the target.
+    async fn go(&mut self, order: Order) -> Option<Decision> {
+        let errand = self.errand;
+        let provider = errand.snapshot.providers.provider(order.stop.provider);
+        let Some(late) = provider.hedge_after.filter(|_| self.journey.plan.may_go_on()) else {
+            let place = order.place;
+            let tried = errand.send(order).await;
+            return self.settle(place, tried);
+        };
+        // Boxed: it is rare, and would be half of every request's future.
+        Box::pin(self.hedge(order, late)).await
+    }
+
+    /// Makes an attempt and, once it is late, a second one beside it. The first good answer counts.
+    async fn hedge(&mut self, order: Order, late: Duration) -> Option<Decision> {
+        let errand = self.errand;
+        let (first_place, begin) = (order.place, Instant::now());
+        let mut first = pin!(errand.send(order));
+        if let Ok(tried) = timeout(late, &mut first).await {
+            return self.settle(first_place, tried);
+        }
+        let second = self.journey.plan.hedge(now()).and_then(|attempt| self.further(attempt)?.ok());
+        let Some(second) = second else {
+            let tried = first.await;
+            return self.settle(first_place, tried);
+        };
+        log::info!("{}: no answer after {} ms; asked another", self.exchange.id.as_str(), late.as_millis());
+        let (second_place, second_begin) = (second.place, Instant::now());
+        let mut second = pin!(errand.send(second));
+        let (tried, is_first) = tokio::select! {
+            tried = &mut first => (tried, true),
+            tried = &mut second => (tried, false),
+        };
+        let (place, (other_place, other_begin)) = match is_first {
+            true => (first_place, (second_place, second_begin)),
+            false => (second_place, (first_place, begin)),
+        };
+        let is_answer = tried.result.is_ok();
+        match self.settle(place, tried) {
+            Some(Decision::Wait) => {}
+            None if !is_answer => {}
+            decision => {
+                let time = other_begin.elapsed();
+                self.exchange.record.tried.settle(other_place, AttemptOutcome::GivenUp, time);
+                return decision;
+            }
+        }
+        let tried = if is_first { second.await } else { first.await };
+        self.settle(other_place, tried)
+    }
+
+    /// Counts an attempt that has come back.
+    fn settle(&mut self, place: usize, mut tried: Tried) -> Option<Decision> {
+        let outcome = tried.outcome();
+        self.note(place, &tried, outcome);
+        let decision = outcome.map(|outcome| self.journey.plan.settle(&mut tried.attempt, &outcome, now()));
+        let now_best = tried.into_best(self.errand);
+        self.best = Some(match (self.best.take(), now_best) {
+            // An answer is better than none, and of two the later one.
+            (Some(Ok(answer)), Err(_)) => Ok(answer),
+            (_, now_best) => now_best,
+        });
+        decision
+    }
+
+    /// Notes in the account, and in the log where a key was refused, what became of an attempt.
+    fn note(&mut self, place: usize, tried: &Tried, outcome: Option<Outcome>) {
+        let exchange = &mut *self.exchange;
         let timings = tried.result.as_ref().map(|(response, _)| &response.timings);
         forward::note_steps(&mut exchange.record.steps, timings);
         let (retries, shown) = match &tried.result {
@@ -208,21 +308,16 @@ impl Errand<'_> {
         };
         forward::note_retries(exchange, retries);
         exchange.record.tried.settle(place, shown, tried.time);
-        let id = exchange.id.as_str();
         if let Some(Outcome::KeyRefused { status }) = outcome {
-            let key = tried.attempt.target().id().key;
-            forward::log_refused_key(self.snapshot, tried.stop.provider, key, id, status);
+            let (provider, key) = (tried.stop.provider, tried.attempt.target().id().key);
+            forward::log_refused_key(self.errand.snapshot, provider, key, exchange.id.as_str(), status);
         }
     }
-}
 
-impl WhoseKey {
-    pub(crate) fn of(credential: &RequestCredential) -> Self {
-        match credential {
-            RequestCredential::Configured => Self::Ours,
-            RequestCredential::Key(_) | RequestCredential::AsSent(..) => Self::TheClients,
-            RequestCredential::None => Self::Nobodys,
-        }
+    /// Returns what the client gets.
+    fn end(self) -> Best {
+        // There was an attempt, and it left something.
+        self.best.unwrap_or_else(|| Err(failure::shutting_down()))
     }
 }
 
@@ -231,8 +326,8 @@ impl Tried {
     /// machine.
     fn outcome(&self) -> Option<Outcome> {
         match &self.result {
-            Ok((response, held)) => outcome_of_answer(response, held.status(), self.whose_key, self.time),
-            Err(error) => outcome_of(error),
+            Ok((response, held)) => outcome::of_answer(response, held.status(), self.whose_key, self.time),
+            Err(error) => outcome::of_fault(error),
         }
     }
 
@@ -275,68 +370,6 @@ fn begin(exchange: &mut Exchange, errand: &Errand<'_>, order: &Order) -> usize {
 fn log_next(exchange: &Exchange, after: Duration) {
     if let Some(last) = exchange.record.tried.iter().last() {
         log::info!("{}: {last}; tried again after {} ms", exchange.id.as_str(), after.as_millis());
-    }
-}
-
-/// An answer is better than none, and of two the later one.
-fn better(before: Option<Best>, now: Best) -> Best {
-    match (before, now) {
-        (Some(Ok(answer)), Err(_)) => Ok(answer),
-        (_, now) => now,
-    }
-}
-
-/// Settles the one attempt that a handshake of a session gets: it is not repeated.
-pub(crate) fn settle_handshake(
-    mut journey: Journey,
-    mut attempt: Attempt,
-    result: &Result<Upgrade, UpstreamError>,
-    whose_key: WhoseKey,
-    latency: Duration,
-) {
-    journey.plan.commit();
-    let outcome = match result {
-        Ok(Upgrade::Switched { .. }) => Some(Outcome::Answered { status: 101, retry_after: None, latency }),
-        Ok(Upgrade::Refused(response)) => outcome_of_answer(response, None, whose_key, latency),
-        Err(error) => outcome_of(error),
-    };
-    if let Some(outcome) = outcome {
-        journey.plan.settle(&mut attempt, &outcome, now());
-    }
-}
-
-/// Returns what an answer says about the target; nothing where it is about the client's own account.
-fn outcome_of_answer(
-    response: &UpstreamResponse,
-    status: Option<u16>,
-    whose_key: WhoseKey,
-    latency: Duration,
-) -> Option<Outcome> {
-    let status = status.unwrap_or(response.status.as_u16());
-    match (whose_key, status) {
-        (WhoseKey::Ours, 401 | 403) => Some(Outcome::KeyRefused { status }),
-        (WhoseKey::TheClients, 429) => None,
-        _ => Some(Outcome::Answered { status, retry_after: retry_after(&response.headers), latency }),
-    }
-}
-
-/// Returns what a fault says about the target.
-fn outcome_of(error: &UpstreamError) -> Option<Outcome> {
-    use UpstreamErrorKind as Kind;
-    match (error.kind(), error.sent()) {
-        (Kind::PoolFull | Kind::LocalResource | Kind::InvalidRequest | Kind::RequestBody, _) => None,
-        (Kind::Tls, Sent::Nothing) => Some(Outcome::Distrusted),
-        (_, Sent::Nothing) => Some(Outcome::Unreachable),
-        (_, Sent::Maybe) => Some(Outcome::Lost),
-    }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text(RETRY_AFTER), text(RETRY_AFTER_MS)) {
-        (None, None) => None,
-        (seconds, millis) => parse_retry_after(seconds, millis, SystemTime::now()),
     }
 }
 

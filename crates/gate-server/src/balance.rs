@@ -101,11 +101,6 @@ impl Balance {
         Some(self.hold).filter(|hold| hold.bytes > 0 && !hold.time.is_zero())
     }
 
-    /// Returns the targets of a provider, one for each key.
-    pub(crate) fn targets(&self, provider: ProviderIndex) -> &[Arc<Target>] {
-        self.targets.get(provider.position()).map_or(&[], |targets| targets)
-    }
-
     /// Returns the way of a request that one provider alone can answer.
     #[expect(clippy::indexing_slicing, reason = "one route was made for each provider of this tree")]
     pub(crate) fn alone(&self, stop: Stop) -> Way {

@@ -268,11 +268,6 @@ impl Gateway {
         &self.0.upstream
     }
 
-    /// Returns what is known of every target.
-    pub(crate) fn registry(&self) -> &Registry {
-        &self.0.registry
-    }
-
     pub(crate) fn body_memory(&self) -> &Arc<BodyMemory> {
         &self.0.body_memory
     }

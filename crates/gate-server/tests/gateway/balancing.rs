@@ -1,6 +1,7 @@
 //! Pools, keys, fallbacks and retries: who is asked, how often, with what, and what the client gets.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gate_server::{AttemptOutcome, RequestRecord};
@@ -363,4 +364,41 @@ async fn the_last_stream_passes_with_its_error_and_a_lone_one_is_not_held() {
     client.send(&post(CHAT, &[], r#"{"model":"lonely","stream":true}"#)).await.unwrap();
     client.read_head().await.unwrap();
     assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+// Spec: load-balancing B-13; config C-77; monitoring L-34.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_raced_by_another_target_and_the_slower_one_cancelled() {
+    let config = format!(
+        "[llm.provider.openai]\nhedge_after_ms = 500\n{}",
+        POOL.replace("[llm.provider.openai]\n", "")
+    );
+    let delays = Arc::new(Mutex::new(HashMap::<String, u64>::new()));
+    let script = Arc::clone(&delays);
+    let (mut rig, mock) = rig(&config, move |host, _| {
+        ok().after(Duration::from_millis(script.lock().unwrap().get(host).copied().unwrap_or(0)))
+    });
+    let request = post(CHAT, &["session-id: one"], ASKED);
+    let home = header(&rig.send(&request).await, "x-gateway-provider").replace("openai.", "");
+    let other = if home == "east" { "west" } else { "east" };
+    let mut check = async |quick: usize, (at_home, elsewhere): (u64, u64), waits: u64, attempts: String| {
+        delays.lock().unwrap().clear();
+        for _ in 0..quick {
+            assert_eq!(header(&rig.send(&request).await, "x-gateway-attempts"), "1");
+        }
+        *delays.lock().unwrap() = [(home.clone(), at_home), (other.to_owned(), elsewhere)].into();
+        let begin = Instant::now();
+        let response = rig.send(&request).await;
+        assert_eq!((begin.elapsed().as_millis(), response.head.status), (waits.into(), 200), "{attempts}");
+        assert_eq!(header(&response, "x-gateway-attempts"), attempts);
+    };
+    // Twenty requests pay for one, the late one among them.
+    let raced = format!("2; openai.{home}=given_up 600ms, openai.{other}=200 100ms");
+    check(18, (5000, 100), 600, raced).await;
+    // That share is used up.
+    check(0, (5000, 100), 5000, "1".to_owned()).await;
+    // The first may still be the faster one, and one that fails counts for nothing.
+    let won = format!("2; openai.{home}=200 700ms, openai.{other}=given_up 200ms");
+    check(18, (700, 1000), 700, won).await;
+    mock.wait_until("both losers are cancelled", |counts| counts.cancelled == 2).await;
 }
