@@ -28,7 +28,7 @@ use crate::{failure, forward};
 
 mod outcome;
 
-pub(crate) use outcome::{WhoseKey, settle_handshake};
+pub(crate) use outcome::{Handshake, WhoseKey};
 
 /// What is the same in all attempts of a request.
 pub(crate) struct Errand<'r> {

@@ -22,7 +22,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use crate::answer::{Answer, Payload};
-use crate::attempts::WhoseKey;
+use crate::attempts::{Handshake, WhoseKey};
 use crate::auth::ClientCredentials;
 use crate::balance::Stop;
 use crate::error::{ApiError, ErrorCode};
@@ -38,7 +38,7 @@ use crate::relay::Treatment;
 use crate::route::{Forward, Route, WEBSOCKET_TAILS};
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
-use crate::{attempts, failure, forward, headers, plan, scope};
+use crate::{failure, forward, headers, plan, scope};
 
 mod births;
 mod frame;
@@ -213,11 +213,11 @@ async fn ask(
         credential,
         body: RequestBody::empty(),
     };
-    exchange.record.attempts = 1;
+    let handshake = Handshake::begin(exchange, (journey, attempt), whose_key, endpoint.shared_name());
     let begin = Instant::now();
     let outcome = tokio::select! {
         outcome = gateway.upstream().upgrade(endpoint, request) => {
-            attempts::settle_handshake(journey, attempt, &outcome, whose_key, begin.elapsed());
+            handshake.settle(exchange, &outcome);
             forward::note_steps(&mut exchange.record.steps, outcome.as_ref().map(Upgrade::timings));
             outcome.map_err(|error| failure::upstream(endpoint.name(), &error))
         }

@@ -1,12 +1,16 @@
 //! What an answer, or the lack of one, says about the target that was asked.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use gate_balance::{Attempt, Outcome, parse_retry_after};
 use gate_upstream::{RequestCredential, Sent, Upgrade, UpstreamError, UpstreamErrorKind, UpstreamResponse};
+use gate_usage::AttemptOutcome;
 use http::HeaderName;
 use http::header::{HeaderMap, RETRY_AFTER};
+use tokio::time::Instant;
 
+use crate::exchange::Exchange;
 use crate::journey::{Journey, now};
 
 /// Whose credential a request carries.
@@ -27,22 +31,49 @@ impl WhoseKey {
     }
 }
 
-/// Settles the one attempt that a handshake of a session gets: it is not repeated.
-pub(crate) fn settle_handshake(
-    mut journey: Journey,
-    mut attempt: Attempt,
-    result: &Result<Upgrade, UpstreamError>,
+/// The one attempt that the handshake of a session gets: it is not repeated.
+pub(crate) struct Handshake {
+    journey: Journey,
+    attempt: Attempt,
     whose_key: WhoseKey,
-    latency: Duration,
-) {
-    journey.plan.commit();
-    let outcome = match result {
-        Ok(Upgrade::Switched { .. }) => Some(Outcome::Answered { status: 101, retry_after: None, latency }),
-        Ok(Upgrade::Refused(response)) => of_answer(response, None, whose_key, latency),
-        Err(error) => of_fault(error),
-    };
-    if let Some(outcome) = outcome {
-        journey.plan.settle(&mut attempt, &outcome, now());
+    begin: Instant,
+    /// Where it stands in the account.
+    place: usize,
+}
+
+impl Handshake {
+    /// Notes that it begins.
+    pub(crate) fn begin(
+        exchange: &mut Exchange,
+        (journey, attempt): (Journey, Attempt),
+        whose_key: WhoseKey,
+        provider: Arc<str>,
+    ) -> Self {
+        exchange.record.attempts = 1;
+        let place = exchange.record.tried.begin(provider, attempt.target().id().key);
+        Self { journey, attempt, whose_key, begin: Instant::now(), place }
+    }
+
+    /// Counts what came of it.
+    pub(crate) fn settle(mut self, exchange: &mut Exchange, result: &Result<Upgrade, UpstreamError>) {
+        let time = self.begin.elapsed();
+        self.journey.plan.commit();
+        let outcome = match result {
+            Ok(Upgrade::Switched { .. }) => {
+                Some(Outcome::Answered { status: 101, retry_after: None, latency: time })
+            }
+            Ok(Upgrade::Refused(response)) => of_answer(response, None, self.whose_key, time),
+            Err(error) => of_fault(error),
+        };
+        if let Some(outcome) = outcome {
+            self.journey.plan.settle(&mut self.attempt, &outcome, now());
+        }
+        let shown = match result {
+            Ok(Upgrade::Switched { .. }) => AttemptOutcome::Status(101),
+            Ok(Upgrade::Refused(response)) => AttemptOutcome::Status(response.status.as_u16()),
+            Err(error) => AttemptOutcome::Fault(error.kind().as_str()),
+        };
+        exchange.record.tried.settle(self.place, shown, time);
     }
 }
 

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::frame::{FrameTracker, Opcode, frame};
 use super::handshake;
@@ -18,13 +18,13 @@ use super::message::{Inbound, MessageReader, Unread, Waits};
 use super::refusal::Refusal;
 use super::tunnel::{Copied, send};
 use super::turn::{Turn, Turns};
-use crate::attempts::WhoseKey;
+use crate::attempts::{Handshake, WhoseKey};
 use crate::auth::ClientCredentials;
 use crate::error::{ApiError, ErrorCode, passed_error_message};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::shutdown::InFlight;
-use crate::{attempts, failure, forward};
+use crate::{failure, forward};
 
 /// An error that explains itself fits; of a longer one only the status is told.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -186,10 +186,9 @@ impl Session {
             credential,
             body: RequestBody::empty(),
         };
-        exchange.record.attempts = 1;
-        let begin = Instant::now();
+        let handshake = Handshake::begin(exchange, (journey, attempt), whose_key, endpoint.shared_name());
         let outcome = gateway.upstream().upgrade(endpoint, request).await;
-        attempts::settle_handshake(journey, attempt, &outcome, whose_key, begin.elapsed());
+        handshake.settle(exchange, &outcome);
         let outcome = outcome.map_err(|error| failure::upstream(endpoint.name(), &error))?;
         exchange.record.ttfb = Some(exchange.elapsed());
         match outcome {

@@ -7,11 +7,13 @@ use std::time::Duration;
 use gate_server::{AttemptOutcome, RequestRecord};
 use gate_testkit::Step;
 use gate_testkit::mock::{MockUpstream, ReceivedRequest, Reply};
-use gate_testkit::raw::RawResponse;
+use gate_testkit::raw::{RawResponse, RawScript};
+use gate_upstream::Dialer;
 use gate_usage::EndReason;
 use tokio::time::Instant;
 
 use crate::support::{Rig, header, post};
+use crate::websocket::{AGREED, CLOSE, TEXT, frame, frames, open};
 
 /// Two providers that share the requests of their parent, and a third that comes after them.
 const POOL: &str = r#"
@@ -401,4 +403,143 @@ async fn a_late_answer_is_raced_by_another_target_and_the_slower_one_cancelled()
     let won = format!("2; openai.{home}=200 700ms, openai.{other}=given_up 200ms");
     check(18, (700, 1000), 700, won).await;
     mock.wait_until("both losers are cancelled", |counts| counts.cancelled == 2).await;
+}
+
+// Spec: load-balancing B-25; api A-46.
+#[tokio::test(start_paused = true)]
+async fn what_only_one_provider_has_goes_to_no_other() {
+    let (mut rig, mock) = rig(POOL, |host, request| match request.target.as_str() {
+        "/v1/responses" if host == "east" && request.text().contains("first") => {
+            Reply::json(200, r#"{"id":"resp_of_east","object":"response"}"#)
+        }
+        _ => Reply::json(503, "{}"),
+    });
+    // An object of east stays with it, although west takes the model too and would be next.
+    rig.post("/v1/responses", r#"{"model":"openai.gpt-4","input":"first"}"#).await;
+    let of_east = r#"{"model":"gpt-4","previous_response_id":"resp_of_east","input":"second"}"#;
+    assert_eq!(answer(&rig.post("/v1/responses", of_east).await), (503, "openai.east"));
+    // A request without a model is its provider's alone.
+    assert_eq!(rig.post("/openai/lone/v1/moderations", "{}").await.head.status, 503);
+    let asked = hosts(&mock);
+    assert_eq!(
+        (asked.iter().filter(|host| *host == "west").count(), asked[0].as_str()),
+        (0, "east"),
+        "{asked:?}"
+    );
+    assert!(asked.iter().filter(|host| *host == "lone").count() > 1, "it is asked again: {asked:?}");
+}
+
+// Spec: load-balancing B-26; api A-43, A-53, A-54.
+#[tokio::test(start_paused = true)]
+async fn a_session_goes_to_one_of_the_pool_that_speaks_websocket() {
+    let config = POOL.replace("api_key = \"west-key\"", "api_key = \"west-key\"\nwebsocket = true");
+    let create = |model: &str| format!(r#"{{"type":"response.create","model":"{model}"}}"#);
+    let sent = (create("gpt-4").len() + 6) * 2;
+    let script = || {
+        let agreed = RawScript::new().expect_head().send(AGREED);
+        agreed.expect_bytes(sent).send([CLOSE, 2, 3, 0xe8]).stall()
+    };
+    let (mut rig, mut transcripts) = Rig::with_scripts(&config, [script(), script()]);
+    let mut by_query = rig.connect();
+    by_query.send(open("/v1/realtime?model=openai.gpt-4", &[])).await.unwrap();
+    let head = by_query.read_head().await.unwrap();
+    assert_eq!((head.status, head.header("x-gateway-provider")), (101, Some("openai.west")));
+    assert_eq!(
+        (head.header("x-gateway-model"), head.header("x-gateway-attempts")),
+        (Some("gpt-4"), Some("1"))
+    );
+    by_query.send(vec![0; sent]).await.unwrap();
+    let text = transcripts.recv().await.unwrap().text();
+    assert!(text.contains("/v1/realtime?model=gpt-4 ") && text.contains("host: west.test"), "{text}");
+
+    // Each message is the provider's of the session, though its name could lead elsewhere too.
+    let mut by_message = rig.connect();
+    by_message.send(open("/v1/responses", &[])).await.unwrap();
+    assert_eq!(by_message.read_head().await.unwrap().status, 101);
+    for _ in 0..2 {
+        by_message.send(frame(TEXT, create("openai.gpt-4").as_bytes())).await.unwrap();
+    }
+    by_message.read_to_close().await.unwrap();
+    let received = transcripts.recv().await.unwrap();
+    assert!(received.text().contains("host: west.test"), "{}", received.text());
+    let expected = vec![(TEXT, create("gpt-4").into_bytes()); 2];
+    assert_eq!(frames(&received.received), expected);
+}
+
+// Spec: load-balancing B-27; api A-42.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_the_wait_between_two_attempts() {
+    let (mut rig, mock) = rig(POOL, |_, _| Reply::json(429, "{}").header("retry-after", "5"));
+    let mut client = rig.connect();
+    client.send(&post(CHAT, &[], r#"{"model":"lonely"}"#)).await.unwrap();
+    mock.next_request().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begin = Instant::now();
+    rig.gateway.end_answers();
+    let response = client.read_response().await.unwrap();
+    assert_eq!((response.head.status, header(&response, "x-gateway-error")), (503, "provider_unavailable"));
+    assert_eq!((begin.elapsed(), mock.requests().len()), (Duration::ZERO, 1));
+}
+
+// Spec: load-balancing B-11, B-18, B-28.
+#[tokio::test(start_paused = true)]
+async fn answers_that_break_open_the_breaker_and_good_trials_close_it() {
+    let config = format!("{POOL}\n[llm.circuit_breaker]\nrecovery_timeout = 20\nhalf_open_max_calls = 1");
+    let reply = Arc::new(Mutex::new(Vec::new as fn() -> Vec<Step>));
+    let script = Arc::clone(&reply);
+    let (mut rig, _mock) = rig(&config, move |_, _| match script.lock().unwrap()() {
+        steps if steps.is_empty() => Reply::json(500, "{}"),
+        steps => events(steps),
+    });
+    let stream = post(CHAT, &[], r#"{"model":"lonely","stream":true}"#);
+    let mut check = async |expected: &[u16]| {
+        for expected in expected {
+            assert_eq!(rig.send(&stream).await.head.status, *expected);
+        }
+    };
+    // Each head is a good sign and each break a bad one: half of ten are bad.
+    *reply.lock().unwrap() = || vec![data(ROLE), data(WORD), Step::Abort];
+    check(&[200, 200, 200, 200, 200, 503]).await;
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    // The trial fails, and the rest is twice as long.
+    *reply.lock().unwrap() = Vec::new;
+    check(&[500, 503]).await;
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    check(&[503]).await;
+    *reply.lock().unwrap() = || vec![data(ROLE), data(WORD), data(DONE)];
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    check(&[200, 200, 200]).await;
+}
+
+// Spec: load-balancing B-6, B-16, B-22; api A-35.
+#[tokio::test]
+async fn who_cannot_be_reached_is_replaced_and_who_has_read_is_not() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mock = MockUpstream::answering(|_| ok());
+    let somebody = mock.bind().await.unwrap();
+    let config = |east: &str| {
+        format!(
+            "[llm.provider.openai.east]\nweight = 1\napi_key = 'e'\napi_base = 'http://{east}/v1'\n\
+             [llm.provider.openai.west]\nweight = 1\napi_key = 'w'\napi_base = 'http://{somebody}/v1'\n"
+        )
+    };
+    let mut rig = Rig::dialing(&config(&nobody.to_string()), Dialer::System);
+    let response = rig.post(CHAT, ASKED).await;
+    assert_eq!(answer(&response), (200, "openai.west"));
+    let attempts = header(&response, "x-gateway-attempts");
+    assert!(attempts.starts_with("2; openai.east=connect "), "{attempts}");
+
+    // One that takes the request and hangs up may have done it.
+    let taker = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taker.local_addr().unwrap();
+    let taking = tokio::spawn(async move {
+        let (mut stream, _) = taker.accept().await.unwrap();
+        let read = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024]).await.unwrap();
+        assert!(read > 0);
+    });
+    let mut rig = Rig::dialing(&config(&address.to_string()), Dialer::System);
+    let response = rig.post(CHAT, ASKED).await;
+    assert_eq!((response.head.status, header(&response, "x-gateway-error")), (502, "upstream_closed"));
+    assert_eq!((header(&response, "x-gateway-attempts"), mock.requests().len()), ("1", 1));
+    taking.await.unwrap();
 }
