@@ -124,7 +124,9 @@ where
         upload: &upload,
     };
     let begin = Instant::now();
-    let answered = errand.run(plan, upstream_headers, in_flight, exchange).await;
+    // Boxed: hyper keeps the room of this future as long as a connection lives, and what sending takes is
+    // not needed once there is an answer.
+    let answered = Box::pin(errand.run(plan, upstream_headers, in_flight, exchange)).await;
     exchange.wait(begin.elapsed());
     let Answered { response, held, stop, attempt, whose_key, extra_frame } = answered?;
     let key = attempt.target().id().key;

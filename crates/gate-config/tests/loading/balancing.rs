@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use gate_config::{
-    CircuitBreaker, HealthCheck, LoadBalancing, Report, Retry, Scope, Sources, Strategy, explain,
-};
+use gate_config::{CircuitBreaker, HealthCheck, LoadBalancing, Report, Retry, Scope, Strategy, explain};
 use gate_model_ref::{ModelRef, ProviderKind};
 
 use super::{FILE, QUIET, loaded, problems, provider, text, warnings};
