@@ -1,5 +1,7 @@
 //! What a method and a path mean. Pure: it looks at nothing but its arguments.
 
+use std::borrow::Cow;
+
 use gate_model_ref::ProviderKind;
 use http::Method;
 
@@ -68,7 +70,8 @@ impl Forward<'_> {
     /// `organization;x` and a word with blanks behind it for the word.
     pub(crate) fn is_admin(&self) -> bool {
         let first = self.tail.split('/').nth(1).unwrap_or_default();
-        let first = decoded(first);
+        let first =
+            if first.contains('%') { Cow::Owned(decoded(first)) } else { Cow::Borrowed(first.as_bytes()) };
         let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         let word = first.split(|byte| !is_of_word(byte)).find(|word| !word.is_empty()).unwrap_or_default();
         ["organization", "organizations", "projects"]
@@ -244,6 +247,9 @@ fn kind_of(tail: &str, has_anthropic_version: bool) -> ProviderKind {
 /// Returns the operation that a path is but for a trailing slash or the case of letters. A provider
 /// may take it for the operation, and its model must not go unseen.
 fn nearly_an_operation(tail: &str) -> Option<String> {
+    if !tail.ends_with('/') && !tail.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
     let plain = tail.trim_end_matches('/').to_ascii_lowercase();
     (plain != tail && operation_of(&Method::POST, &plain).is_ok_and(Operation::reads_json)).then_some(plain)
 }

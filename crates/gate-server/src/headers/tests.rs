@@ -1,7 +1,5 @@
 //! Header rules, as lists of what passes.
 
-use http::HeaderValue;
-
 use super::*;
 
 fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
