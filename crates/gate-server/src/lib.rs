@@ -69,6 +69,8 @@ pub use gate_usage::{RecordSink, RequestRecord, StepTimes};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use panics::request_at_work;
 pub use probe::{Probe, ProbeError};
-pub use serve::{Drained, TlsError, check_certificate, serve, serve_http2_stream, serve_stream, serve_with};
+pub use serve::{
+    Drained, TlsError, check_certificate, serve, serve_http2_stream, serve_on, serve_stream, serve_with,
+};
 pub use snapshot::BuildError;
 pub use websocket::Tunnel;
