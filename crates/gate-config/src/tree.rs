@@ -20,6 +20,7 @@ mod trace;
 pub use default::DefaultError;
 use default::DefaultTarget;
 use index::{Index, Named};
+pub(crate) use near::Looks;
 pub use route::{PoolMember, Route};
 pub(crate) use trace::{Finding, Place, Trace};
 
