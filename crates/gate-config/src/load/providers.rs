@@ -18,6 +18,7 @@ use super::own::Inherited;
 pub(super) fn resolve(nodes: &Nodes, layers: &Layers, findings: &mut Findings) -> Vec<Provider> {
     let mut filled: Vec<Inherited> = Vec::with_capacity(nodes.nodes.len());
     let mut providers = Vec::new();
+    let sections = sections(nodes);
     for (at, node) in nodes.nodes.iter().enumerate() {
         // A table stands after the one above it, so that one is filled already.
         let above = node.parent.and_then(|parent| filled.get(parent)).unwrap_or(&nodes.top.inherited);
@@ -28,7 +29,8 @@ pub(super) fn resolve(nodes: &Nodes, layers: &Layers, findings: &mut Findings) -
         if node.role == Role::Provider {
             warn_of_foreign_key(node, nodes, &filled, &settings, findings);
             refuse_model_in_path(node, &settings, findings);
-            providers.extend(provider(at, nodes, &settings, layers));
+            let own = sections.get(&at).map_or(&[][..], Vec::as_slice);
+            providers.extend(provider(node, own, &settings, layers));
         }
         filled.push(settings);
     }
@@ -138,11 +140,10 @@ fn warn_of_foreign_key(
 }
 
 /// Makes one provider of its table; the base is always there, as the kind root has a built-in one.
-fn provider(at: usize, nodes: &Nodes, settings: &Inherited, layers: &Layers) -> Option<Provider> {
-    let node = nodes.nodes.get(at)?;
+fn provider(node: &Node, sections: &[&Node], settings: &Inherited, layers: &Layers) -> Option<Provider> {
     let Inherited { api_base, api_keys, auth, .. } = settings;
     let keys = value(api_keys.as_ref()).unwrap_or_default();
-    let models = models(at, nodes);
+    let models = models(node, sections);
     let is_root = node.parent.is_none();
     let is_own_open = node.own.open.as_ref().is_some_and(|open| open.value);
     let losers = layers.losers.iter().filter(|((kind, _), _)| is_root && *kind == node.kind);
@@ -199,10 +200,20 @@ fn default_auth(kind: ProviderKind, key: Option<&Origin>) -> AuthStyle {
     }
 }
 
-/// Returns a provider's own models: its default, its list, and the sections below it that belong to
-/// no provider nearer to them.
-fn models(at: usize, nodes: &Nodes) -> Vec<Model> {
-    let Some(node) = nodes.nodes.get(at) else { return Vec::new() };
+/// Returns the model sections of each provider: those below it that belong to no provider nearer to
+/// them.
+fn sections(nodes: &Nodes) -> HashMap<usize, Vec<&Node>> {
+    let mut sections: HashMap<usize, Vec<&Node>> = HashMap::new();
+    for section in nodes.nodes.iter().filter(|node| node.role == Role::ModelSection) {
+        if let Some(provider) = owner(section, nodes) {
+            sections.entry(provider).or_default().push(section);
+        }
+    }
+    sections
+}
+
+/// Returns a provider's own models: its default, its list, and its sections.
+fn models(node: &Node, sections: &[&Node]) -> Vec<Model> {
     let listed = node.own.model.iter().map(|set| &set.value);
     let listed = listed.chain(node.own.models.iter().flat_map(|set| &set.value));
     let listed = listed.map(|name| Model {
@@ -211,11 +222,7 @@ fn models(at: usize, nodes: &Nodes) -> Vec<Model> {
         is_section: false,
         max_tokens: None,
     });
-    let sections = nodes
-        .nodes
-        .iter()
-        .filter(|section| section.role == Role::ModelSection && owner(section, nodes) == Some(at));
-    let sections = sections.filter_map(|section| {
+    let sections = sections.iter().filter_map(|section| {
         Some(Model {
             name: section.id.strip_prefix(&node.id)?.strip_prefix('.')?.to_owned(),
             upstream: section.own.model.as_ref()?.value.clone(),
