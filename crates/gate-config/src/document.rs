@@ -126,6 +126,13 @@ impl Document<'_> {
     /// Respells a table at `path` below `llm.provider`, and every section below it.
     fn sections(&mut self, dict: Dict, path: &mut Vec<String>) -> Dict {
         let table = table_at(path);
+        let is_plain = |(key, value): (&String, &Value)| {
+            table.find(key).is_none_or(|setting| setting.name == key) && !is_section(table, key, value)
+        };
+        // Most tables have nothing to respell.
+        if dict.iter().all(is_plain) {
+            return dict;
+        }
         let mut respelled = Dict::new();
         for (key, value) in dict {
             match value {
@@ -178,35 +185,38 @@ impl Document<'_> {
             let spelled = self.spellings.section(parent, segment);
             parent.push(spelled);
         }
-        let section = self.sections(section, parent);
+        let section = Value::Dict(Tag::Default, self.sections(section, parent));
         // From the innermost level outwards, so that one merge places the whole chain.
-        let chain = parent
-            .drain(depth..)
-            .rev()
-            .fold(section, |inner, segment| Dict::from([(segment, Value::Dict(Tag::Default, inner))]));
-        self.merge(into, chain, parent);
+        let mut levels = parent.drain(depth..);
+        let Some(outermost) = levels.next() else { return };
+        let chain = levels.rev().fold(section, |inner, segment| {
+            Value::Dict(Tag::Default, Dict::from([(segment, inner)]))
+        });
+        self.place(into, outermost, chain, parent);
     }
 
     /// Merges sections of one document. What two sections both say is never decided by chance.
     fn merge(&mut self, into: &mut Dict, from: Dict, path: &mut Vec<String>) {
         for (key, value) in from {
-            match (into.get_mut(&key), value) {
-                (Some(Value::Dict(_, present)), Value::Dict(_, added))
-                    if !table_at(path).is_reserved(&key) =>
-                {
-                    path.push(key);
-                    if has_settings(present) && has_settings(&added) {
-                        let message =
-                            "two sections of this name: case and quotes make no difference; keep one of them";
-                        self.findings.problem(join(path, ""), self.source.clone(), message);
-                    }
-                    self.merge(present, added, path);
-                    path.pop();
+            self.place(into, key, value, path);
+        }
+    }
+
+    fn place(&mut self, into: &mut Dict, key: String, value: Value, path: &mut Vec<String>) {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Dict(_, present)), Value::Dict(_, added)) if !table_at(path).is_reserved(&key) => {
+                path.push(key);
+                if has_settings(present) && has_settings(&added) {
+                    let message =
+                        "two sections of this name: case and quotes make no difference; keep one of them";
+                    self.findings.problem(join(path, ""), self.source.clone(), message);
                 }
-                (Some(_), _) => {}
-                (None, value) => {
-                    into.insert(key, value);
-                }
+                self.merge(present, added, path);
+                path.pop();
+            }
+            (Some(_), _) => {}
+            (None, value) => {
+                into.insert(key, value);
             }
         }
     }

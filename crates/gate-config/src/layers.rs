@@ -21,6 +21,8 @@ use crate::{Origin, Source};
 #[derive(Debug)]
 pub(crate) struct Layers {
     figment: Figment,
+    /// What they say below `llm`.
+    pub(crate) llm: Dict,
     /// The sources that figment knows by the text that shows them.
     by_name: BTreeMap<String, Source>,
     spellings: Spellings,
@@ -58,6 +60,7 @@ impl Layers {
     pub(crate) fn read(sources: &Sources, findings: &mut Findings) -> Self {
         let mut layers = Self {
             figment: Figment::new(),
+            llm: Dict::new(),
             by_name: BTreeMap::new(),
             spellings: Spellings::default(),
             is_incomplete: false,
@@ -71,20 +74,24 @@ impl Layers {
         if layers.is_incomplete {
             return layers;
         }
-        let files = layers.llm();
-        let variables = environment::layers(sources, &files, findings);
-        let is_all = variables.is_empty();
-        for (source, llm) in variables {
-            layers.merge(&source, llm);
+        // Figment gives away copies only, so they are made no oftener than something changes.
+        let mut llm = layers.merged();
+        let variables = environment::layers(sources, &llm, findings);
+        if !variables.is_empty() {
+            for (source, variable) in variables {
+                layers.merge(&source, variable);
+            }
+            llm = layers.merged();
         }
-        let before = if is_all { files } else { layers.llm() };
         let mut filled = BTreeSet::new();
         for traditional in environment::traditional(sources) {
-            layers.fill_in(traditional, &before, &mut filled);
+            layers.fill_in(traditional, &llm, &mut filled);
         }
         for over in &sources.overrides {
             layers.merge(&Source::Flag(over.flag), nested(over.key.iter().copied(), over.value.clone()));
         }
+        let is_changed = !(filled.is_empty() && sources.overrides.is_empty());
+        layers.llm = if is_changed { layers.merged() } else { llm };
         layers
     }
 
@@ -110,7 +117,7 @@ impl Layers {
     }
 
     /// Returns what the layers say below `llm`.
-    pub(crate) fn llm(&self) -> Dict {
+    fn merged(&self) -> Dict {
         self.figment.find_value("llm").ok().and_then(Value::into_dict).unwrap_or_default()
     }
 

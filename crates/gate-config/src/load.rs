@@ -48,8 +48,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     if layers.is_incomplete {
         return Err(findings.into_problems());
     }
-    let merged = layers.llm();
-    let llm = Section { key: "llm", kind: TableKind::Llm, dict: &merged, layers: &layers };
+    let llm = Section { key: "llm", kind: TableKind::Llm, dict: &layers.llm, layers: &layers };
     let empty = Dict::new();
     let [limits, timeout, tls, load_balancing, retry, circuit_breaker, health_check, provider] = [
         ("llm.limits", TableKind::Limits),
