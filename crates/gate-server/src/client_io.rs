@@ -142,6 +142,7 @@ fn split<T>(
         io,
         ahead: Vec::new(),
         is_eof: false,
+        is_drained: false,
         reading: Reading::First(now),
         frames,
         resumed: now,
@@ -158,6 +159,8 @@ struct Connection<T> {
     ahead: Vec<u8>,
     /// Whether the client has ended its side.
     is_eof: bool,
+    /// Whether hyper has just found nothing to read, so that the task is woken when there is.
+    is_drained: bool,
     reading: Reading,
     /// What is known of the client's frames, if the connection speaks HTTP/2.
     frames: Option<Frames>,
@@ -203,7 +206,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
             if connection.is_eof {
                 return Poll::Ready(Ok(()));
             }
-            std::task::ready!(Pin::new(&mut connection.io).poll_read(cx, buf))?;
+            let outcome = Pin::new(&mut connection.io).poll_read(cx, buf);
+            connection.is_drained = outcome.is_pending();
+            std::task::ready!(outcome)?;
         } else {
             let length = connection.ahead.len().min(buf.remaining());
             buf.put_slice(connection.ahead.get(..length).unwrap_or_default());
@@ -368,7 +373,8 @@ impl<T: AsyncRead + Unpin> Connection<T> {
     /// hyper looks for that only while nothing is left to parse: one byte behind the request, such
     /// as the line end that old clients add, and it would work on for nobody. On HTTP/2 it never stops.
     fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.frames.is_some() {
+        // What hyper has looked for in this turn need not be looked for again.
+        if self.frames.is_some() || std::mem::take(&mut self.is_drained) {
             return false;
         }
         while matches!(self.reading, Reading::Busy) && !self.is_eof && self.ahead.len() < READ_AHEAD {
