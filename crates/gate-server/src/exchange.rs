@@ -142,7 +142,7 @@ impl Drop for Exchange {
         }
         for sink in self.sinks.iter() {
             // A sink is not ours, and a panic within `drop` can end the process.
-            if panics::guarded(&self.id, || sink.record(&self.record)).is_err() {
+            if panics::guarded(self.id.clone(), || sink.record(&self.record)).is_err() {
                 log::error!("{}: a record sink panicked over this record", self.id.as_str());
             }
         }
