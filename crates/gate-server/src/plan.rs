@@ -13,7 +13,7 @@ use crate::query::ModelQuery;
 use crate::route::{Forward, Operation};
 use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
-use crate::{batch, failure, objects};
+use crate::{batch, failure, objects, scope};
 
 /// Where a request goes, and with which bytes.
 pub(crate) struct Plan {
@@ -160,13 +160,17 @@ fn pinned_default(snapshot: &Snapshot, scope: Scope) -> Option<Target<'_>> {
 
 /// Resolves every model of a batch. The provider gets the whole of it, so all must be its own.
 fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
-    let models = batch::models(&received.held)?;
+    // The slice is of its own handle, so that the models do not borrow what is sent.
+    let held = received.held.clone();
+    let models = batch::models(&held)?;
+    let ids = models.iter().flat_map(|model| model.objects.ids());
+    let maker = scope::maker_of_all(scopes.makers, snapshot, scopes.named, ids)?;
     let mut targets: Vec<Target<'_>> = Vec::with_capacity(models.len());
     for (at, model) in models.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|before| Some((models.get(before)?, targets.get(before)?)));
         let target = match before {
             Some((same, target)) if same.name == model.name => *target,
-            _ => resolve(snapshot, scopes.named, &model.name)?,
+            _ => resolve_near(snapshot, scopes.named, maker, &model.name)?,
         };
         if let (Some(first), Some(first_model)) = (targets.first(), models.first())
             && first.provider != target.provider
@@ -180,7 +184,7 @@ fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Re
     let is_one_model = targets.iter().all(|target| target.upstream_model == first.upstream_model);
     Ok(Plan {
         provider: first.provider,
-        body: batch::splice(&received.held, &models, targets.iter().map(|target| target.upstream_model)),
+        body: batch::splice(&held, &models, targets.iter().map(|target| target.upstream_model)),
         query: None,
         model: is_one_model.then(|| first.upstream_model.into()),
         makes_object: true,
