@@ -307,13 +307,15 @@ fn dialect(route: &Forward<'_>) -> Dialect {
         Operation::Embeddings => Dialect::Embeddings,
         Operation::Messages => Dialect::Messages,
         Operation::CountTokens => Dialect::CountTokens,
-        Operation::MessageBatch | Operation::OtherJson | Operation::Form | Operation::Opaque => {
-            match route.kind {
-                ProviderKind::OpenAi if route.tail.starts_with("/images/") => Dialect::Images,
-                ProviderKind::OpenAi if route.tail.starts_with("/audio/") => Dialect::Audio,
-                ProviderKind::OpenAi | ProviderKind::Anthropic => Dialect::Other,
-            }
-        }
+        Operation::MessageBatch
+        | Operation::OtherJson
+        | Operation::Form
+        | Operation::Call
+        | Operation::Opaque => match route.kind {
+            ProviderKind::OpenAi if route.tail.starts_with("/images/") => Dialect::Images,
+            ProviderKind::OpenAi if route.tail.starts_with("/audio/") => Dialect::Audio,
+            ProviderKind::OpenAi | ProviderKind::Anthropic => Dialect::Other,
+        },
     }
 }
 
