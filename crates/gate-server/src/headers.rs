@@ -18,7 +18,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 
 /// Headers of a request that the gateway answers for itself: framing, credentials, and whatever
 /// would tie the request to the client's own account.
-const REQUEST_OWN: [HeaderName; 11] = [
+const REQUEST_OWN: [HeaderName; 12] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::EXPECT,
@@ -27,6 +27,8 @@ const REQUEST_OWN: [HeaderName; 11] = [
     header::ACCEPT_ENCODING,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
+    // A key for another vendor, which clients of several send along.
+    HeaderName::from_static("x-goog-api-key"),
     HeaderName::from_static("x-provider-api-key"),
     HeaderName::from_static("openai-organization"),
     HeaderName::from_static("openai-project"),
