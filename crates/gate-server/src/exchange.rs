@@ -128,6 +128,11 @@ impl Exchange {
 
     /// Notes how the answer ends. The first word counts: what follows is its consequence.
     pub(crate) fn end(&mut self, reason: EndReason) {
+        if reason == EndReason::Complete
+            && let Some(birth) = &mut self.birth
+        {
+            birth.finish();
+        }
         self.end.get_or_insert(reason);
     }
 }

@@ -32,6 +32,8 @@ fn is_own_of_request(name: &str) -> bool {
             | "accept-encoding"
             | "x-api-key"
             | "api-key"
+            // A key for another vendor, which clients of several send along.
+            | "x-goog-api-key"
             | "x-provider-api-key"
             | "openai-organization"
             | "openai-project"

@@ -24,6 +24,7 @@ mod batch;
 mod body;
 mod body_memory;
 mod client_io;
+mod containers;
 mod content;
 mod drains;
 mod edge;

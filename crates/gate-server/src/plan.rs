@@ -1,19 +1,22 @@
 //! Where a request goes and with which bytes: its model is found, resolved and spliced.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use gate_config::{ProviderIndex, Scope, Target};
 use gate_model_ref::ModelRef;
 use gate_upstream::RequestBody;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::extra_frame::ExtraFrame;
-use crate::head::RequestHead;
+use crate::form::RoutingPart;
+use crate::head::{self, RequestHead};
 use crate::intake::{Content, Received};
 use crate::query::ModelQuery;
 use crate::route::{Forward, Operation};
 use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
-use crate::{batch, failure, objects};
+use crate::{batch, failure, objects, scope};
 
 /// Where a request goes, and with which bytes.
 pub(crate) struct Plan {
@@ -41,23 +44,20 @@ pub(crate) fn plan(
         Content::Opaque if route.has_model_in_query() => plan_query(snapshot, scopes, query, received),
         Content::Opaque => unnamed(snapshot, scopes, received),
         Content::Form(model) => {
-            let Some(model) = model.as_ref().filter(|model| !model.value.is_empty()) else {
+            let Some(model) = model.clone().filter(|model| !model.value.is_empty()) else {
                 return unnamed(snapshot, scopes, received);
             };
             let name = String::from_utf8_lossy(&model.value);
             let target = resolve(snapshot, scopes.named, &name)?;
-            let held = &received.held;
-            let pieces = if name == target.upstream_model {
-                [held.clone(), Bytes::new(), Bytes::new()]
-            } else {
-                let new = Bytes::copy_from_slice(target.upstream_model.as_bytes());
-                [held.slice(..model.span.start), new, held.slice(model.span.end..)]
-            };
-            let model = Some(target.upstream_model.into());
-            let provider = target.provider;
-            let body = received.into_body(pieces);
-            Ok(Plan { provider, body, query: None, model, makes_object: true, extra_frame: None })
+            let new = (name != target.upstream_model)
+                .then(|| Bytes::copy_from_slice(target.upstream_model.as_bytes()));
+            Ok(plan_form(received, target, new.map(|new| (model.span, new))))
         }
+        Content::Session(Some(session)) => {
+            let session = session.clone();
+            plan_session(snapshot, scopes, query, &session, received)
+        }
+        Content::Session(None) => plan_query(snapshot, scopes, query, received),
         Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
         Content::Json => plan_json(snapshot, route, scopes, &received.held),
     }
@@ -82,6 +82,47 @@ fn plan_query(
         makes_object: true,
         extra_frame: None,
     })
+}
+
+/// Sends a form to its target, with one span of what is held replaced.
+fn plan_form(received: Received, target: Target<'_>, edit: Option<(Range<usize>, Bytes)>) -> Plan {
+    let held = &received.held;
+    let pieces = match edit {
+        None => [held.clone(), Bytes::new(), Bytes::new()],
+        Some((span, new)) => [held.slice(..span.start), new, held.slice(span.end..)],
+    };
+    Plan {
+        provider: target.provider,
+        body: received.into_body(pieces),
+        query: None,
+        model: Some(target.upstream_model.into()),
+        makes_object: true,
+        extra_frame: None,
+    }
+}
+
+/// Decides where a form goes whose session may name the model, and splices it there.
+fn plan_session(
+    snapshot: &Snapshot,
+    scopes: Scopes<'_>,
+    query: Option<&str>,
+    session: &RoutingPart,
+    received: Received,
+) -> Result<Plan, ApiError> {
+    let head = RequestHead::parse(&session.value)
+        .map_err(|error| ApiError { message: format!("`session`: {}", error.message).into(), ..error })?;
+    let Some(model) = head.model.filter(|model| !model.name.is_empty()) else {
+        return plan_query(snapshot, scopes, query, received);
+    };
+    if ModelQuery::parse(query.unwrap_or_default())?.model.is_some() {
+        let message = "both the query and the form's `session` name a `model`; send it once";
+        return Err(ApiError::new(ErrorCode::DuplicateKey, message));
+    }
+    let target = resolve(snapshot, scopes.named, &model.name)?;
+    let at = session.span.start;
+    let span = at + model.span.start..at + model.span.end;
+    let new = (model.name != target.upstream_model).then(|| Bytes::from(head::quoted(target.upstream_model)));
+    Ok(plan_form(received, target, new.map(|new| (span, new))))
 }
 
 /// Decides where a message of a session goes, and splices its model.
@@ -160,13 +201,17 @@ fn pinned_default(snapshot: &Snapshot, scope: Scope) -> Option<Target<'_>> {
 
 /// Resolves every model of a batch. The provider gets the whole of it, so all must be its own.
 fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
-    let models = batch::models(&received.held)?;
+    // The slice is of its own handle, so that the models do not borrow what is sent.
+    let held = received.held.clone();
+    let models = batch::models(&held)?;
+    let ids = models.iter().flat_map(|model| model.objects.ids());
+    let maker = scope::maker_of_all(scopes.makers, snapshot, scopes.named, ids)?;
     let mut targets: Vec<Target<'_>> = Vec::with_capacity(models.len());
     for (at, model) in models.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|before| Some((models.get(before)?, targets.get(before)?)));
         let target = match before {
             Some((same, target)) if same.name == model.name => *target,
-            _ => resolve(snapshot, scopes.named, &model.name)?,
+            _ => resolve_near(snapshot, scopes.named, maker, &model.name)?,
         };
         if let (Some(first), Some(first_model)) = (targets.first(), models.first())
             && first.provider != target.provider
@@ -180,7 +225,7 @@ fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Re
     let is_one_model = targets.iter().all(|target| target.upstream_model == first.upstream_model);
     Ok(Plan {
         provider: first.provider,
-        body: batch::splice(&received.held, &models, targets.iter().map(|target| target.upstream_model)),
+        body: batch::splice(&held, &models, targets.iter().map(|target| target.upstream_model)),
         query: None,
         model: is_one_model.then(|| first.upstream_model.into()),
         makes_object: true,

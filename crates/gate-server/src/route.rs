@@ -112,6 +112,8 @@ pub(crate) enum Operation {
     OtherJson,
     /// A POST whose form or JSON body may name a model.
     Form,
+    /// `/realtime/calls`, whose query or session may name a model.
+    Call,
     /// Everything else: no model is looked for.
     Opaque,
 }
@@ -119,12 +121,12 @@ pub(crate) enum Operation {
 impl Operation {
     /// Tells whether the body must be JSON.
     pub(crate) const fn reads_json(self) -> bool {
-        !matches!(self, Self::Opaque)
+        !matches!(self, Self::Opaque | Self::Call)
     }
 
     /// Tells whether a request without a model is an error (or takes the default).
     pub(crate) const fn needs_model(self) -> bool {
-        !matches!(self, Self::MessageBatch | Self::OtherJson | Self::Form | Self::Opaque)
+        !matches!(self, Self::MessageBatch | Self::OtherJson | Self::Form | Self::Call | Self::Opaque)
     }
 }
 
@@ -286,6 +288,7 @@ fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
             | "/threads/runs"
             | "/realtime/sessions" => Operation::OtherJson,
             "/videos" => Operation::Form,
+            "/realtime/calls" => Operation::Call,
             _ if tail.starts_with("/images/") || tail.starts_with("/audio/") => Operation::Form,
             _ if names_model_below_id(tail) => Operation::OtherJson,
             _ => Operation::Opaque,
