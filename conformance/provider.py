@@ -1,5 +1,5 @@
-"""A provider of files: takes uploads of any size, has downloads of any size. The demo of the gateway
-has neither. It keeps the bytes of nothing; what it took it tells by size and digest."""
+"""A provider of files, of both kinds: takes uploads of any size, has downloads of any size. The demo of
+the gateway has neither. It keeps the bytes of nothing; what it took it tells by size and digest."""
 
 import hashlib
 import itertools
@@ -15,8 +15,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        """`/v1/files/{size}/content`: that many bytes, always the same."""
-        size = int(self.path.split("/")[3])
+        """`/v1/files/{size}/content`: that many bytes, always the same; of a file with an id some."""
+        name = self.path.split("/")[3]
+        size = int(name) if name.isdigit() else len(PIECE)
         self.begin("application/octet-stream", size)
         for at in range(0, size, len(PIECE)):
             self.wfile.write(PIECE[:size - at])
@@ -27,9 +28,20 @@ class Handler(BaseHTTPRequestHandler):
             self.begin("audio/mpeg", len(PIECE))
             self.wfile.write(PIECE)
             return
-        answer = {"id": f"file-{digest}", "object": "file", "bytes": size, "created_at": 1, "filename": "f",
-                  "purpose": "batch", "status": "processed", "text": digest}
-        body = json.dumps(answer).encode()
+        self.answer({"id": f"file-{digest}", "object": "file", "bytes": size, "created_at": 1, "filename": "f",
+                     "purpose": "batch", "status": "processed", "text": digest}
+                    if "anthropic-version" not in self.headers else
+                    {"id": f"file_{digest}", "type": "file", "size_bytes": size, "filename": "f",
+                     "mime_type": "application/octet-stream", "created_at": "2026-01-01T00:00:00Z"})
+
+    def do_DELETE(self):
+        """`/v1/files/{id}`"""
+        name = self.path.split("/")[3].split("?")[0]
+        self.answer({"id": name, "object": "file", "deleted": True}
+                    if "anthropic-version" not in self.headers else {"id": name, "type": "file_deleted"})
+
+    def answer(self, value):
+        body = json.dumps(value).encode()
         self.begin("application/json", len(body))
         self.wfile.write(body)
 

@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
 # Real clients against a gateway, and the bytes at both of its ends compared.
 #
-#     conformance/run.sh [python|node|curl|agents|memory]...
+#     conformance/run.sh [--strict] [python|node|curl|agents|memory]...
 #
-# Without arguments everything runs that this machine allows; what is left out is said, with the
+# Without a suite everything runs that this machine allows; what is left out is said, with the
 # reason. Clients come from PyPI and npm, at pinned versions, into a temporary folder. EMX_GATE names
-# the program to test; without it the debug build is made. Ends with `N passed, N failed`, and with 1
-# if a step failed or none passed.
+# the program to test; without it the release build is made, with a link-time optimisation that takes
+# less time. Ends with `N passed, N failed`, and with 1 if a step failed or none passed.
+#
+# A registry that does not answer leaves its suites out. On a desk that is said and no failure. With
+# `--strict`, or where CI is set, it is one: a green run must not depend on whether npm was up. What a
+# machine cannot do at all (no `node`, no network namespace) is no failure there either, since it is
+# the same each time and seen in the list of what was left out. A CI without registries names the
+# suites that need none: `conformance/run.sh curl memory`.
 set -uo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 work="$(mktemp -d)"
@@ -18,6 +24,11 @@ say() { printf '%s\n' "$*" | tee -a "$output"; }
 
 # skip SUITE REASON: loud, and counted.
 skip() { say "SKIPPED $1: $2"; }
+
+# unanswered SUITE REASON: a registry does not answer.
+unanswered() {
+  if [ -n "$strict" ]; then say "FAIL $1: $2"; else skip "$1" "$2"; fi
+}
 
 # have SUITE PROGRAM...: whether every program is there.
 have() {
@@ -50,7 +61,7 @@ install() {
   if timeout 60 bash -c "$reachable" >/dev/null 2>&1; then
     say "FAIL $suite: cannot install its clients: $(tail -n 3 "$work/install.log" | tr '\n' ' ')"
   else
-    skip "$suite" "its clients cannot be installed, the registry does not answer: $(tail -n 1 "$work/install.log")"
+    unanswered "$suite" "its clients cannot be installed, the registry does not answer: $(tail -n 1 "$work/install.log")"
   fi
   return 1
 }
@@ -99,18 +110,25 @@ memory_suite() {
   judge python3 "$here/memory.py" "$EMX_GATE"
 }
 
+strict="${CI:-}"
+[ "$strict" != false ] || strict=
+if [ "${1:-}" = --strict ]; then
+  strict=yes
+  shift
+fi
 suites=("$@")
 [ "${#suites[@]}" -gt 0 ] || suites=(curl python node agents memory)
 for suite in "${suites[@]}"; do
   case "$suite" in
     python | node | curl | agents | memory) ;;
-    *) echo "usage: $0 [python|node|curl|agents|memory]..." >&2; exit 2 ;;
+    *) echo "usage: $0 [--strict] [python|node|curl|agents|memory]..." >&2; exit 2 ;;
   esac
 done
 command -v python3 >/dev/null || { echo "the kit needs python3 (3.9 or later)" >&2; exit 1; }
 if [ -z "${EMX_GATE:-}" ]; then
-  (cd "$here/.." && cargo build --quiet --locked --package emx-gate) || exit 1
-  EMX_GATE="${CARGO_TARGET_DIR:-$here/../target}/debug/emx-gate"
+  (cd "$here/.." && CARGO_PROFILE_RELEASE_LTO=thin CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    cargo build --quiet --locked --release --package emx-gate) || exit 1
+  EMX_GATE="${CARGO_TARGET_DIR:-$here/../target}/release/emx-gate"
 fi
 EMX_GATE="$(cd "$(dirname "$EMX_GATE")" && pwd)/$(basename "$EMX_GATE")"
 [ -x "$EMX_GATE" ] || { echo "no program $EMX_GATE" >&2; exit 1; }

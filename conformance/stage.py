@@ -3,7 +3,7 @@
     python3 stage.py EMX_GATE COMMAND...
 
     client -> recorder -> gateway -> recorder -> demo provider
-                                  -> recorder -> provider.py, as openai.files
+                                  -> recorder -> provider.py, as openai.files and anthropic.files
 
 The command finds the gateway's address in GATE. Afterwards the two records are compared. Everything
 listens on free loopback ports, reads no file and no variable of the user, and ends with this program.
@@ -40,6 +40,10 @@ websocket = true
 
 [llm.provider.openai.files]
 api_base = "http://{files}/v1"
+api_key = "files"
+
+[llm.provider.anthropic.files]
+api_base = "http://{files}"
 api_key = "files"
 
 [llm.provider.anthropic.demo]

@@ -74,9 +74,9 @@ struct Run {
     /// Writes the rows to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Ten minutes of mixed load on the gateway instead, and its memory after each
-    #[arg(long)]
-    soak: bool,
+    /// Minutes of mixed load on the gateway instead, and its memory after each [default: 10]
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10")]
+    soak: Option<u32>,
 }
 
 fn main() -> ExitCode {
@@ -112,8 +112,8 @@ fn run(arguments: &Run) -> io::Result<()> {
         for name in absent {
             println!("{name} is not installed and left out");
         }
-        let rows = if arguments.soak {
-            soak::run(&System::start(Kind::Gateway, setting)?, Duration::from_secs(600))?
+        let rows = if let Some(minutes) = arguments.soak {
+            soak::run(&System::start(Kind::Gateway, setting)?, Duration::from_secs(60 * u64::from(minutes)))?
         } else {
             measure(arguments, setting, mock, &kinds, open_files)?
         };
@@ -180,7 +180,9 @@ fn measure(
 }
 
 fn memory(arguments: &Run, setting: &Setting, kinds: &[Kind], open_files: u64) -> io::Result<Vec<Row>> {
-    if !arguments.wants("memory") || arguments.quick && arguments.scenario.is_empty() {
+    if !["memory", "idle-memory", "streams-5000"].iter().any(|name| arguments.wants(name))
+        || arguments.quick && arguments.scenario.is_empty()
+    {
         return Ok(Vec::new());
     }
     eprintln!("measuring memory");

@@ -185,10 +185,12 @@ fn haproxy_config(mock: u16, port: u16, stream_port: u16) -> String {
 }
 
 /// Writes the gateway's configuration: a name that is routed and spliced, and `more` models beside it.
+/// The proxies have no bound on connections to the mock that a scenario meets, and so it has none.
 pub(crate) fn gateway_config(mock_port: u16, more: u32) -> String {
     let mut text = format!(
         "[llm]\nlog_format = \"json\"\n\n[llm.provider.openai]\n\
-         api_base = \"http://127.0.0.1:{mock_port}/v1\"\napi_key = \"sk-bench-0123456789\"\n\n\
+         api_base = \"http://127.0.0.1:{mock_port}/v1\"\napi_key = \"sk-bench-0123456789\"\n\
+         max_connections = 10000\n\n\
          [llm.provider.openai.fast]\nmodel = \"gpt-4\"\n"
     );
     for index in 0..more {

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use gate_config::LogFormat;
-use gate_server::{Attempt, RecordSink, RequestRecord, StepTimes};
+use gate_server::{Attempt, RecordSink, RequestRecord};
 use http::Method;
 use jiff::Timestamp;
 use log::{Level, LevelFilter};
-use serde::{Serialize, Serializer};
 
 use crate::log_writer::{Line, LogWriter};
 use crate::logging::{level_name, timestamp};
@@ -54,131 +53,89 @@ fn level(record: &RequestRecord) -> Level {
 }
 
 fn write_text(batch: &mut Vec<u8>, record: &RequestRecord) {
-    let finished = finished_at(record);
-    let mut line = format!(
-        "{} {:<5} {} {} {} {}",
-        timestamp(finished),
-        level_name(level(record)),
-        record.request_id,
-        record.method.as_ref().map_or("-", Method::as_str),
-        record.path.as_deref().map_or_else(|| "-".to_owned(), escaped),
-        record.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
-    );
-    let mut field = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            line.push_str(&format!(" {name}={value}"));
-        }
-    };
-    field("provider", record.provider.as_deref().map(str::to_owned));
-    field("model", record.model.as_deref().map(escaped));
-    field("ms", Some(record.duration.as_millis().to_string()));
-    field("ttfb_ms", record.ttfb.map(|ttfb| ttfb.as_millis().to_string()));
-    field("tokens_in", record.usage.input_tokens.map(|tokens| tokens.to_string()));
-    field("tokens_out", record.usage.output_tokens.map(|tokens| tokens.to_string()));
-    field("usage", record.provider.as_ref().map(|_| record.usage_source.as_str().to_owned()));
-    field("end", Some(record.end.as_str().to_owned()));
-    field("error", record.error_code.map(str::to_owned));
-    field(
-        "attempts",
-        Some(record.attempts).filter(|attempts| *attempts > 1).map(|attempts| attempts.to_string()),
-    );
-    // A value with spaces in it stands in quotes; neither a path nor a fault has any.
+    let mut line = TextLine(batch);
+    line.word(timestamp(finished_at(record)).as_str());
+    line.word(level_name(level(record)));
+    // Levels are aligned.
+    line.0.extend(std::iter::repeat_n(b' ', 5_usize.saturating_sub(level_name(level(record)).len())));
+    line.word(&record.request_id);
+    line.word(record.method.as_ref().map_or("-", Method::as_str));
+    line.word(&record.path.as_deref().map_or(Cow::Borrowed("-"), escaped));
+    match record.status {
+        Some(status) => line.number("", Some(status.into())),
+        None => line.word("-"),
+    }
+    line.text("provider=", record.provider.as_deref());
+    line.text("model=", record.model.as_deref().map(escaped).as_deref());
+    line.number("ms=", Some(millis(record.duration)));
+    line.number("ttfb_ms=", record.ttfb.map(millis));
+    line.number("tokens_in=", record.usage.input_tokens);
+    line.number("tokens_out=", record.usage.output_tokens);
+    line.text("usage=", record.provider.as_ref().map(|_| record.usage_source.as_str()));
+    line.text("end=", Some(record.end.as_str()));
+    line.text("error=", record.error_code);
+    line.number("attempts=", Some(record.attempts.into()).filter(|attempts| *attempts > 1));
+    // A value with spaces in it stands in quotes; neither a path nor a fault has one.
     let attempts: Vec<String> = tried(record).map(ToString::to_string).collect();
-    field(
-        "tried",
-        Some(attempts).filter(|attempts| !attempts.is_empty()).map(|all| format!("\"{}\"", all.join(", "))),
-    );
-    field("sticky", sticky(record).map(str::to_owned));
-    field("bytes_in", Some(record.bytes_in.to_string()));
-    field("bytes_out", Some(record.bytes_out.to_string()));
-    field("upstream_id", record.upstream_request_id.as_deref().map(escaped));
-    line.push('\n');
-    batch.extend_from_slice(line.as_bytes());
+    let attempts = (!attempts.is_empty()).then(|| format!("\"{}\"", attempts.join(", ")));
+    line.text("tried=", attempts.as_deref());
+    line.text("sticky=", sticky(record));
+    line.number("bytes_in=", Some(record.bytes_in));
+    line.number("bytes_out=", Some(record.bytes_out));
+    line.text("upstream_id=", record.upstream_request_id.as_deref().map(escaped).as_deref());
+    batch.push(b'\n');
 }
 
-/// The fields of a JSON line; one that is not known is absent.
-#[derive(Serialize)]
-struct JsonLine<'a> {
-    timestamp: String,
-    level: &'static str,
-    message: &'static str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream_request_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    provider: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    duration_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttfb_ms: Option<u64>,
-    #[serde(flatten)]
-    steps: StepMillis,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage_source: Option<&'static str>,
-    end: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    attempts: u32,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tried: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sticky: Option<&'static str>,
-    bytes_in: u64,
-    bytes_out: u64,
-}
+/// A line of words with a space between them; `fmt` would take most of the time that a line takes.
+struct TextLine<'b>(&'b mut Vec<u8>);
 
-/// The times of the steps, in milliseconds with fractions: most of them take far less than one.
-struct StepMillis(StepTimes);
+impl TextLine<'_> {
+    fn word(&mut self, word: &str) {
+        self.text("", Some(word));
+    }
 
-impl Serialize for StepMillis {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let taken = self.0.named().into_iter().filter_map(|(name, time)| Some((name, time?)));
-        // Whole microseconds, so that no digit is noise.
-        let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
-        serializer.collect_map(taken.map(|(name, time)| (format!("{name}_ms"), millis(time))))
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        if self.0.last().is_some_and(|last| *last != b'\n') {
+            self.0.push(b' ');
+        }
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(value.as_bytes());
+    }
+
+    fn number(&mut self, name: &str, value: Option<u64>) {
+        self.text(name, value.map(|value| itoa::Buffer::new().format(value).to_owned()).as_deref());
     }
 }
 
 fn write_json(batch: &mut Vec<u8>, record: &RequestRecord) {
-    let line = JsonLine {
-        timestamp: timestamp(finished_at(record)),
-        level: level_name(level(record)),
-        message: "request",
-        request_id: &record.request_id,
-        upstream_request_id: record.upstream_request_id.as_deref().map(cut),
-        method: record.method.as_ref().map(Method::as_str),
-        path: record.path.as_deref().map(cut),
-        provider: record.provider.as_deref(),
-        model: record.model.as_deref().map(cut),
-        status: record.status,
-        duration_ms: millis(record.duration),
-        ttfb_ms: record.ttfb.map(millis),
-        steps: StepMillis(record.steps),
-        input_tokens: record.usage.input_tokens,
-        output_tokens: record.usage.output_tokens,
-        usage_source: record.provider.as_ref().map(|_| record.usage_source.as_str()),
-        end: record.end.as_str(),
-        error: record.error_code,
-        attempts: record.attempts,
-        tried: tried(record).map(ToString::to_string).collect(),
-        sticky: sticky(record),
-        bytes_in: record.bytes_in,
-        bytes_out: record.bytes_out,
-    };
-    // Strings and numbers always serialize, and a `Vec` takes every byte.
-    let _ = serde_json::to_writer(&mut *batch, &line);
-    batch.push(b'\n');
+    let mut line = JsonLine::begin(batch);
+    line.word("timestamp", Some(&timestamp(finished_at(record))));
+    line.word("level", Some(level_name(level(record))));
+    line.word("message", Some("request"));
+    line.word("request_id", Some(&record.request_id));
+    line.text("upstream_request_id", record.upstream_request_id.as_deref());
+    line.text("method", record.method.as_ref().map(Method::as_str));
+    line.text("path", record.path.as_deref());
+    line.text("provider", record.provider.as_deref());
+    line.text("model", record.model.as_deref());
+    line.number("status", record.status.map(u64::from));
+    line.number("duration_ms", Some(millis(record.duration)));
+    line.number("ttfb_ms", record.ttfb.map(millis));
+    for (name, time) in record.steps.named() {
+        line.step(name, time);
+    }
+    line.number("input_tokens", record.usage.input_tokens);
+    line.number("output_tokens", record.usage.output_tokens);
+    line.word("usage_source", record.provider.as_ref().map(|_| record.usage_source.as_str()));
+    line.word("end", Some(record.end.as_str()));
+    line.word("error", record.error_code);
+    line.number("attempts", Some(record.attempts.into()));
+    line.words("tried", tried(record));
+    line.word("sticky", sticky(record));
+    line.number("bytes_in", Some(record.bytes_in));
+    line.number("bytes_out", Some(record.bytes_out));
+    line.end();
 }
 
 /// Returns the attempts where there was more than one.
@@ -188,6 +145,83 @@ fn tried(record: &RequestRecord) -> impl Iterator<Item = &Attempt> {
 
 fn sticky(record: &RequestRecord) -> Option<&'static str> {
     record.sticky_hit.map(|is_hit| if is_hit { "hit" } else { "miss" })
+}
+
+/// A line that is one JSON object; a field that is not known is absent.
+struct JsonLine<'b>(&'b mut Vec<u8>);
+
+impl<'b> JsonLine<'b> {
+    fn begin(batch: &'b mut Vec<u8>) -> Self {
+        batch.push(b'{');
+        Self(batch)
+    }
+
+    fn name(&mut self, name: &str, suffix: &str) {
+        if self.0.last().is_some_and(|last| *last != b'{') {
+            self.0.push(b',');
+        }
+        for piece in ["\"", name, suffix, "\":"] {
+            self.0.extend_from_slice(piece.as_bytes());
+        }
+    }
+
+    /// Writes a list of words of ours; an empty one is absent.
+    fn words(&mut self, name: &str, words: impl Iterator<Item = impl ToString>) {
+        let mut is_empty = true;
+        for word in words {
+            if is_empty {
+                self.name(name, "");
+            }
+            self.0.extend_from_slice(if is_empty { b"[\"" } else { b",\"" });
+            self.0.extend_from_slice(word.to_string().as_bytes());
+            self.0.push(b'"');
+            is_empty = false;
+        }
+        if !is_empty {
+            self.0.push(b']');
+        }
+    }
+
+    /// Writes a word of ours, in which nothing is to be escaped.
+    fn word(&mut self, name: &str, word: Option<&str>) {
+        let Some(word) = word else { return };
+        self.name(name, "");
+        for piece in ["\"", word, "\""] {
+            self.0.extend_from_slice(piece.as_bytes());
+        }
+    }
+
+    /// Writes a text that may hold anything, cut.
+    fn text(&mut self, name: &str, text: Option<&str>) {
+        let Some(text) = text else { return };
+        self.name(name, "");
+        // Strings always serialize, and a `Vec` takes every byte.
+        let _ = serde_json::to_writer(&mut *self.0, &cut(text));
+    }
+
+    fn number(&mut self, name: &str, number: Option<u64>) {
+        let Some(number) = number else { return };
+        self.name(name, "");
+        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Writes the time of a step in milliseconds with three decimals: most steps take far less than
+    /// one, and no further digit says anything.
+    fn step(&mut self, name: &str, time: Option<Duration>) {
+        let Some(time) = time else { return };
+        self.name(name, "_ms");
+        let micros = u64::try_from((time.as_nanos() + 500) / 1000).unwrap_or(u64::MAX);
+        let mut digits = itoa::Buffer::new();
+        self.0.extend_from_slice(digits.format(micros / 1000).as_bytes());
+        // A leading one keeps the zeros behind the point.
+        let decimals = digits.format(1000 + micros % 1000).as_bytes();
+        self.0.push(b'.');
+        self.0.extend_from_slice(decimals.get(1..).unwrap_or_default());
+    }
+
+    fn end(self) {
+        self.0.extend_from_slice(b"}\n");
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -202,6 +236,9 @@ fn finished_at(record: &RequestRecord) -> Timestamp {
 
 /// Cuts a text that is not ours.
 fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_FOREIGN_TEXT {
+        return Cow::Borrowed(text);
+    }
     match text.char_indices().nth(MAX_FOREIGN_TEXT) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
         None => Cow::Borrowed(text),
@@ -210,16 +247,21 @@ fn cut(text: &str) -> Cow<'_, str> {
 
 /// Cuts a text that is not ours and escapes it, so that it can neither fake a field or a line nor
 /// move a cursor.
-fn escaped(text: &str) -> String {
+fn escaped(text: &str) -> Cow<'_, str> {
+    let text = cut(text);
+    let is_plain = |c: char| c.is_ascii_graphic() || c == '…';
+    if text.chars().all(is_plain) {
+        return text;
+    }
     let mut escaped = String::new();
-    for c in cut(text).chars() {
-        if c.is_ascii_graphic() || c == '…' {
+    for c in text.chars() {
+        if is_plain(c) {
             escaped.push(c);
         } else {
             escaped.extend(c.escape_unicode());
         }
     }
-    escaped
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod checks;
 mod model;
 mod report;
 mod shape;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -11,6 +11,7 @@ mod logging;
 mod panic_hook;
 mod probe;
 mod signals;
+mod workers;
 
 use std::fmt::Display;
 use std::io;
@@ -18,20 +19,21 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use gate_config::{Loaded, Report, Sources, TlsConfig, load};
-use gate_server::{Gateway, check_certificate, serve};
+use gate_server::{Gateway, check_certificate, serve_on};
 use log::{info, warn};
 
 use crate::access_log::AccessLog;
 use crate::cli::{Cli, Task};
 use crate::demo::DemoProviders;
 use crate::log_writer::LogWriter;
+use crate::workers::Workers;
 
 /// The configuration, the address, or what was checked is not as it has to be.
 const EXIT_CONFIG: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::try_from_args(std::env::args_os()).unwrap_or_else(|usage| usage.exit());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match workers::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),
     };
@@ -104,6 +106,7 @@ async fn serve_until_signal(
         .sink(AccessLog::new(logging::access_level(), log.clone()))
         .build()
         .map_err(unusable)?;
+    let workers = Workers::start().map_err(|error| format!("cannot start the worker threads: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
     let signals =
@@ -117,8 +120,8 @@ async fn serve_until_signal(
     let shutdown = signals.shutdown(log.clone(), move |signal| {
         info!("{signal}: draining, {} requests in flight", watched.in_flight());
     });
-    let drained =
-        serve(listener, gateway, shutdown).await.map_err(|error| format!("cannot accept: {error}"))?;
+    let drained = serve_on(workers.handles(), listener, gateway, shutdown);
+    let drained = drained.await.map_err(|error| format!("cannot accept: {error}"))?;
     info!("stopped: {} requests were in flight, {} of them were ended", drained.in_flight, drained.ended);
     Ok(())
 }

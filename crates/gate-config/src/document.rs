@@ -2,7 +2,7 @@
 //! settings become their own, quoted dots become levels, and sections that differ only in case
 //! become one. Types and meanings are checked later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Tag, Value};
@@ -18,27 +18,33 @@ pub(crate) const MAX_DEPTH: usize = 64;
 /// What must be remembered from one document to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Spellings {
-    /// How a section was spelled first, by its path in lower case, one segment each. Later
-    /// documents are brought to that spelling, so that the layers meet.
-    sections: BTreeMap<Vec<String>, String>,
-    /// The name that a source used for a key, where it is not the key's own.
-    renamed: BTreeMap<(Source, String), String>,
+    /// How a section was spelled first, by its path in lower case. Later documents are brought to
+    /// that spelling, so that the layers meet.
+    sections: HashMap<String, String>,
+    /// By source and key: the name that the source used for it, where it is not the key's own.
+    renamed: BTreeMap<Source, BTreeMap<String, String>>,
 }
 
 impl Spellings {
     /// Returns the spelling of a section below a path: its first one. Kinds have their own.
     fn section(&mut self, parent: &[String], segment: &str) -> String {
-        let path: Vec<String> =
-            parent.iter().map(String::as_str).chain([segment]).map(str::to_ascii_lowercase).collect();
-        if path.len() == 1 && TableKind::ProviderRoot.subtables().contains(&path.concat().as_str()) {
-            return path.concat();
+        // No segment has a dot.
+        let mut path = String::with_capacity(parent.iter().map(|level| level.len() + 1).sum::<usize>());
+        for level in parent {
+            path.push_str(level);
+            path.push('.');
+        }
+        path.push_str(segment);
+        path.make_ascii_lowercase();
+        if parent.is_empty() && TableKind::ProviderRoot.subtables().contains(&path.as_str()) {
+            return path;
         }
         self.sections.entry(path).or_insert_with(|| segment.to_owned()).clone()
     }
 
     /// Returns a key as its source spells it.
     pub(crate) fn key<'a>(&'a self, source: &Source, key: &'a str) -> &'a str {
-        self.renamed.get(&(source.clone(), key.to_owned())).map_or(key, String::as_str)
+        self.renamed.get(source).and_then(|keys| keys.get(key)).map_or(key, String::as_str)
     }
 }
 
@@ -120,6 +126,13 @@ impl Document<'_> {
     /// Respells a table at `path` below `llm.provider`, and every section below it.
     fn sections(&mut self, dict: Dict, path: &mut Vec<String>) -> Dict {
         let table = table_at(path);
+        let is_plain = |(key, value): (&String, &Value)| {
+            table.find(key).is_none_or(|setting| setting.name == key) && !is_section(table, key, value)
+        };
+        // Most tables have nothing to respell.
+        if dict.iter().all(is_plain) {
+            return dict;
+        }
         let mut respelled = Dict::new();
         for (key, value) in dict {
             match value {
@@ -135,15 +148,16 @@ impl Document<'_> {
     /// Places a setting under its own name.
     fn setting(&mut self, into: &mut Dict, path: &[String], table: TableKind, key: &str, value: Value) {
         let name = table.find(key).map_or(key, |setting| setting.name);
-        let full = join(path, name);
         if into.contains_key(name) {
+            let full = join(path, name);
             let names = (self.spellings.key(self.source, &full).rsplit('.').next().unwrap_or(name), key);
             let message = format!("`{}` and `{}` mean the same; keep one of them", names.0, names.1);
             self.findings.problem(full, self.source.clone(), message);
             return;
         }
         if name != key {
-            self.spellings.renamed.insert((self.source.clone(), full), join(path, key));
+            let renamed = self.spellings.renamed.entry(self.source.clone()).or_default();
+            renamed.insert(join(path, name), join(path, key));
         }
         into.insert(name.to_owned(), value);
     }
@@ -151,52 +165,58 @@ impl Document<'_> {
     /// Places a section, each dot of its name being a level, at its first spelling.
     fn section(&mut self, into: &mut Dict, parent: &mut Vec<String>, name: &str, section: Dict) {
         let depth = parent.len();
-        let key = join(parent, name);
         if depth + name.matches('.').count() >= MAX_DEPTH {
             let message = format!("sections are nested at most {MAX_DEPTH} levels deep");
             self.findings.problem(join(parent, ""), self.source.clone(), message);
             return;
         }
         for segment in name.split('.') {
-            if segment.is_empty() {
-                let message = "a section name cannot have an empty part; remove the extra dot";
-                self.findings.problem(key.as_str(), self.source.clone(), message);
+            let message = if segment.is_empty() {
+                Some("a section name cannot have an empty part; remove the extra dot".to_owned())
             } else if table_at(parent).is_reserved(segment) {
-                let message = format!("`{segment}` is the name of a setting and cannot be a section name");
-                self.findings.problem(key.as_str(), self.source.clone(), message);
+                Some(format!("`{segment}` is the name of a setting and cannot be a section name"))
+            } else {
+                None
+            };
+            if let Some(message) = message {
+                let key = join(parent.get(..depth).unwrap_or_default(), name);
+                self.findings.problem(key, self.source.clone(), message);
             }
             let spelled = self.spellings.section(parent, segment);
             parent.push(spelled);
         }
-        let section = self.sections(section, parent);
+        let section = Value::Dict(Tag::Default, self.sections(section, parent));
         // From the innermost level outwards, so that one merge places the whole chain.
-        let chain = parent
-            .drain(depth..)
+        let mut levels = parent.drain(depth..);
+        let Some(outermost) = levels.next() else { return };
+        let chain = levels
             .rev()
-            .fold(section, |inner, segment| Dict::from([(segment, Value::Dict(Tag::Default, inner))]));
-        self.merge(into, chain, parent);
+            .fold(section, |inner, segment| Value::Dict(Tag::Default, Dict::from([(segment, inner)])));
+        self.place(into, outermost, chain, parent);
     }
 
     /// Merges sections of one document. What two sections both say is never decided by chance.
     fn merge(&mut self, into: &mut Dict, from: Dict, path: &mut Vec<String>) {
         for (key, value) in from {
-            match (into.get_mut(&key), value) {
-                (Some(Value::Dict(_, present)), Value::Dict(_, added))
-                    if !table_at(path).is_reserved(&key) =>
-                {
-                    path.push(key);
-                    if has_settings(present) && has_settings(&added) {
-                        let message =
-                            "two sections of this name: case and quotes make no difference; keep one of them";
-                        self.findings.problem(join(path, ""), self.source.clone(), message);
-                    }
-                    self.merge(present, added, path);
-                    path.pop();
+            self.place(into, key, value, path);
+        }
+    }
+
+    fn place(&mut self, into: &mut Dict, key: String, value: Value, path: &mut Vec<String>) {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Dict(_, present)), Value::Dict(_, added)) if !table_at(path).is_reserved(&key) => {
+                path.push(key);
+                if has_settings(present) && has_settings(&added) {
+                    let message =
+                        "two sections of this name: case and quotes make no difference; keep one of them";
+                    self.findings.problem(join(path, ""), self.source.clone(), message);
                 }
-                (Some(_), _) => {}
-                (None, value) => {
-                    into.insert(key, value);
-                }
+                self.merge(present, added, path);
+                path.pop();
+            }
+            (Some(_), _) => {}
+            (None, value) => {
+                into.insert(key, value);
             }
         }
     }

@@ -1,17 +1,21 @@
 //! Environment variables as layers. A variable cannot spell every name, so it is matched against
 //! the settings that exist and the sections that the files have.
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::{Dict, Value};
 use gate_model_ref::ProviderKind;
 
 use crate::Source;
-use crate::document::{MAX_DEPTH, is_section, table_at};
+use crate::document::table_at;
 use crate::layers::nested;
 use crate::problem::Findings;
-use crate::setting::{Setting, TableKind, nearest};
+use crate::setting::{Setting, TableKind};
 use crate::sources::Sources;
+
+use names::Names;
 
 const PREFIX: &str = "EMX_LLM_";
 
@@ -57,8 +61,8 @@ struct Place {
 }
 
 impl Place {
-    fn new(tables: &[String], setting: &Setting) -> Self {
-        Self { tables: tables.to_vec(), setting: setting.name }
+    fn new(tables: &[&str], setting: &Setting) -> Self {
+        Self { tables: tables.iter().map(|&level| level.to_owned()).collect(), setting: setting.name }
     }
 
     fn key(&self) -> String {
@@ -83,30 +87,21 @@ fn table(tables: &[String]) -> TableKind {
     }
 }
 
-/// A table that variables can name.
-struct Known {
-    /// The levels in the form that variables have: upper case, `_` for what they cannot hold.
-    levels: Vec<String>,
-    /// The tables below `llm`.
-    tables: Vec<String>,
-}
-
 /// Returns one layer for each `EMX_LLM_` variable, in order of their names. `llm` is what the files
 /// say.
 pub(crate) fn layers(sources: &Sources, llm: &Dict, findings: &mut Findings) -> Vec<(Source, Dict)> {
     let names: BTreeSet<&str> = sources.variables.iter().map(|(name, _)| name.as_str()).collect();
-    let known = known_tables(llm);
-    let short = short_names(&known);
+    let known = Names::of(llm);
     let mut layers = Vec::new();
     let mut said: BTreeMap<Place, (&str, &str)> = BTreeMap::new();
     for name in names {
         let (Some(rest), Some(value)) = (name.strip_prefix(PREFIX), sources.variable(name)) else { continue };
         let source = Source::Env(name.to_owned());
         let places = match rest.strip_prefix('_') {
-            Some(levels) => spelled_out(levels, &known),
-            None => short.get(rest).cloned().unwrap_or_default(),
+            Some(levels) => known.spelled_out(levels),
+            None => known.short(rest),
         };
-        let Some(place) = one(places, rest, &short, &source, findings) else { continue };
+        let Some(place) = one(places, rest, known, &source, findings) else { continue };
         match said.get(&place) {
             Some((_, earlier)) if *earlier == value => {}
             Some((earlier, _)) => {
@@ -127,7 +122,7 @@ pub(crate) fn layers(sources: &Sources, llm: &Dict, findings: &mut Findings) -> 
 fn one(
     places: BTreeSet<Place>,
     rest: &str,
-    short: &BTreeMap<String, BTreeSet<Place>>,
+    known: Names<'_>,
     source: &Source,
     findings: &mut Findings,
 ) -> Option<Place> {
@@ -141,9 +136,7 @@ fn one(
     }
     let place = places.into_iter().next();
     if place.is_none() {
-        // In names this long, more slips than these are rather the name of another section.
-        let near = nearest(rest, short.keys().map(String::as_str));
-        let hint = match near.filter(|name| strsim::osa_distance(rest, name) <= 3) {
+        let hint = match known.nearest(rest) {
             Some(name) => format!("; did you mean {PREFIX}{name}?"),
             None if rest.starts_with("PROVIDER_") => {
                 format!("; a section that no file has is written {PREFIX}_PROVIDER__KIND__NAME__SETTING")
@@ -154,109 +147,4 @@ fn one(
         findings.source_warning(source.clone(), message);
     }
     place
-}
-
-/// Returns what every variable with single underscores may mean, by its name behind the prefix.
-fn short_names(known: &[Known]) -> BTreeMap<String, BTreeSet<Place>> {
-    let mut names: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
-    for Known { levels, tables } in known {
-        let settings = table(tables).settings().iter();
-        for (setting, name) in
-            settings.flat_map(|s| [s.name].into_iter().chain(s.aliases.iter().copied()).map(move |n| (s, n)))
-        {
-            let name = name.to_ascii_uppercase();
-            let full: Vec<&str> = levels.iter().map(String::as_str).chain([name.as_str()]).collect();
-            names.entry(full.join("_")).or_default().insert(Place::new(tables, setting));
-            // `PROVIDER` may be left out before a section, never before a setting of all providers.
-            if let ["PROVIDER", section @ ..] = full.as_slice()
-                && section.len() > 1
-            {
-                names.entry(section.join("_")).or_default().insert(Place::new(tables, setting));
-            }
-        }
-    }
-    names
-}
-
-/// Returns what a variable with double underscores means: the tables that it names, the deepest of
-/// them known, the rest of its levels made new.
-fn spelled_out(rest: &str, known: &[Known]) -> BTreeSet<Place> {
-    let levels: Vec<&str> = rest.split("__").collect();
-    let Some((&name, levels)) =
-        levels.split_last().filter(|_| !levels.contains(&"") && levels.len() <= MAX_DEPTH)
-    else {
-        return BTreeSet::new();
-    };
-    let at = |depth: usize| {
-        let (present, new) = levels.split_at(depth);
-        let new: Vec<String> = new.iter().map(|level| level.to_ascii_lowercase()).collect();
-        let matching = known.iter().filter(|known| is_named(&known.levels, present));
-        // Only the provider tree can grow.
-        let matching = matching
-            .filter(|known| new.is_empty() || known.tables.first().is_some_and(|top| top == "provider"));
-        matching.map(|known| [known.tables.as_slice(), &new].concat()).collect::<BTreeSet<_>>()
-    };
-    let deepest = (0..=levels.len()).rev().map(at).find(|tables| !tables.is_empty()).unwrap_or_default();
-    deepest
-        .iter()
-        .filter_map(|tables| {
-            let named = |candidate: &str| candidate.eq_ignore_ascii_case(name);
-            let setting = table(tables)
-                .settings()
-                .iter()
-                .find(|s| named(s.name) || s.aliases.iter().any(|a| named(a)))?;
-            Some(Place::new(tables, setting))
-        })
-        .collect()
-}
-
-/// Tells whether the levels of a variable name these levels; one of them may stand for several,
-/// because a dot in a section's name is a level too.
-fn is_named(levels: &[String], variable: &[&str]) -> bool {
-    let mut rest = levels;
-    for &level in variable {
-        let taken =
-            (1..=rest.len()).find(|&count| rest.get(..count).is_some_and(|some| some.join("_") == level));
-        let Some(after) = taken.and_then(|count| rest.get(count..)) else { return false };
-        rest = after;
-    }
-    rest.is_empty()
-}
-
-/// Returns every table that variables can name: those that always exist, and the files' sections.
-fn known_tables(llm: &Dict) -> Vec<Known> {
-    let fixed = |path: &[&str]| Known {
-        levels: path.iter().map(|level| variable_level(level)).collect(),
-        tables: path.iter().map(|&level| level.to_owned()).collect(),
-    };
-    let mut known = vec![fixed(&[])];
-    known.extend(TableKind::Llm.subtables().iter().map(|&name| fixed(&[name])));
-    known.extend(ProviderKind::ALL.map(|kind| fixed(&["provider", kind.as_str()])));
-    if let Some(provider) = llm.get("provider").and_then(Value::as_dict) {
-        add_sections(&mut known, provider, &["PROVIDER".to_owned()], &["provider".to_owned()]);
-    }
-    known
-}
-
-fn add_sections(known: &mut Vec<Known>, dict: &Dict, levels: &[String], tables: &[String]) {
-    for (name, value) in dict.iter().filter(|(name, value)| is_section(table(tables), name, value)) {
-        let Some(section) = value.as_dict() else { continue };
-        let tables = [tables, std::slice::from_ref(name)].concat();
-        let mut add = |levels: &[String]| {
-            let levels = [levels, &[variable_level(name)]].concat();
-            add_sections(known, section, &levels, &tables);
-            known.push(Known { levels, tables: tables.clone() });
-        };
-        add(levels);
-        let is_short = levels.len() == 1 && ProviderKind::from_segment(name).is_none();
-        // `[llm.provider.glm] type = "anthropic"` is also `anthropic.glm`.
-        if let Some(kind) = section.get("type").and_then(Value::as_str).filter(|_| is_short) {
-            add(&[levels, &[variable_level(kind)]].concat());
-        }
-    }
-}
-
-/// Returns the form that a section's level has in a variable.
-fn variable_level(level: &str) -> String {
-    level.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }

@@ -1,7 +1,8 @@
 //! The sources as layers, merged: every value that counts, each with the source that said it. What
 //! the values mean is decided elsewhere.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use figment::value::{Dict, Map, Tag, Value};
@@ -19,6 +20,8 @@ use crate::{Origin, Source};
 #[derive(Debug)]
 pub(crate) struct Layers {
     figment: Figment,
+    /// What they say below `llm`.
+    pub(crate) llm: Dict,
     /// The sources that figment knows by the text that shows them.
     by_name: BTreeMap<String, Source>,
     spellings: Spellings,
@@ -30,10 +33,11 @@ pub(crate) struct Layers {
     pub(crate) losers: BTreeMap<(ProviderKind, &'static str), Vec<Origin>>,
 }
 
-/// One layer: what one source says below `llm`.
+/// One layer: what one source says below `llm`. Figment asks for it once, and a copy of a large
+/// configuration is dear, so it is given away.
 struct Layer<'a> {
     source: &'a Source,
-    llm: Dict,
+    llm: Cell<Dict>,
 }
 
 impl Provider for Layer<'_> {
@@ -42,7 +46,7 @@ impl Provider for Layer<'_> {
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let root = Dict::from([("llm".to_owned(), Value::Dict(Tag::Default, self.llm.clone()))]);
+        let root = Dict::from([("llm".to_owned(), Value::Dict(Tag::Default, self.llm.take()))]);
         Ok(Profile::Default.collect(root))
     }
 }
@@ -53,6 +57,7 @@ impl Layers {
     pub(crate) fn read(sources: &Sources, findings: &mut Findings) -> Self {
         let mut layers = Self {
             figment: Figment::new(),
+            llm: Dict::new(),
             by_name: BTreeMap::new(),
             spellings: Spellings::default(),
             is_incomplete: false,
@@ -65,15 +70,24 @@ impl Layers {
         if layers.is_incomplete {
             return layers;
         }
-        for (source, llm) in environment::layers(sources, &layers.llm(), findings) {
-            layers.merge(&source, llm);
+        // Figment gives away copies only, so they are made no oftener than something changes.
+        let mut llm = layers.merged();
+        let variables = environment::layers(sources, &llm, findings);
+        if !variables.is_empty() {
+            for (source, variable) in variables {
+                layers.merge(&source, variable);
+            }
+            llm = layers.merged();
         }
+        let mut filled = BTreeSet::new();
         for traditional in environment::traditional(sources) {
-            layers.fill_in(traditional);
+            layers.fill_in(traditional, &llm, &mut filled);
         }
         for over in &sources.overrides {
             layers.merge(&Source::Flag(over.flag), nested(over.key.iter().copied(), over.value.clone()));
         }
+        let is_changed = !(filled.is_empty() && sources.overrides.is_empty());
+        layers.llm = if is_changed { layers.merged() } else { llm };
         layers
     }
 
@@ -99,7 +113,7 @@ impl Layers {
     }
 
     /// Returns what the layers say below `llm`.
-    pub(crate) fn llm(&self) -> Dict {
+    fn merged(&self) -> Dict {
         self.figment.find_value("llm").ok().and_then(Value::into_dict).unwrap_or_default()
     }
 
@@ -119,27 +133,32 @@ impl Layers {
     /// Adds a layer that wins over the ones before it.
     fn merge(&mut self, source: &Source, llm: Dict) {
         self.note(source);
-        self.figment = std::mem::take(&mut self.figment).merge(Layer { source, llm });
+        self.figment = std::mem::take(&mut self.figment).merge(Layer { source, llm: llm.into() });
     }
 
     /// Adds a traditional variable, which only fills in what nothing before it says: neither the
-    /// kind itself nor `[llm.provider]`, from which the kind would inherit.
-    fn fill_in(&mut self, traditional: environment::Traditional) {
+    /// kind itself nor `[llm.provider]`, from which the kind would inherit. `llm` is what files and the
+    /// gateway's own variables say, `filled` what other traditional ones have filled in.
+    fn fill_in(
+        &mut self,
+        traditional: environment::Traditional,
+        llm: &Dict,
+        filled: &mut BTreeSet<(ProviderKind, &'static str)>,
+    ) {
         let environment::Traditional { source, kind, setting, value } = traditional;
-        let llm = self.llm();
         let provider = llm.get("provider").and_then(Value::as_dict);
         let root = provider.and_then(|provider| provider.get(kind.as_str())).and_then(Value::as_dict);
         let says = |table: &Dict| {
             table.contains_key(setting) || (setting == "api_key" && table.contains_key("api_keys"))
         };
-        if [provider, root].into_iter().flatten().any(says) {
+        if [provider, root].into_iter().flatten().any(says) || !filled.insert((kind, setting)) {
             let key = format!("llm.provider.{kind}.{setting}");
             self.losers.entry((kind, setting)).or_default().push(Origin { source, key });
             return;
         }
         self.note(&source);
         let llm = nested(["provider", kind.as_str(), setting].into_iter(), Value::from(value));
-        self.figment = std::mem::take(&mut self.figment).join(Layer { source: &source, llm });
+        self.figment = std::mem::take(&mut self.figment).join(Layer { source: &source, llm: llm.into() });
     }
 
     /// Remembers that a source counts, and by which text figment knows it.

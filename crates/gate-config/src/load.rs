@@ -15,7 +15,7 @@ use gate_model_ref::ModelRef;
 
 use crate::layers::Layers;
 use crate::problem::{Findings, Problems, Warning};
-use crate::section::Section;
+use crate::section::{Section, Set};
 use crate::setting::TableKind;
 use crate::sources::Sources;
 use crate::value::is_date;
@@ -48,8 +48,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     if layers.is_incomplete {
         return Err(findings.into_problems());
     }
-    let merged = layers.llm();
-    let llm = Section { key: "llm", kind: TableKind::Llm, dict: &merged, layers: &layers };
+    let llm = Section { key: "llm", kind: TableKind::Llm, dict: &layers.llm, layers: &layers };
     let empty = Dict::new();
     let [limits, timeout, tls, load_balancing, retry, circuit_breaker, health_check, provider] = [
         ("llm.limits", TableKind::Limits),
@@ -85,24 +84,15 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     if is_bare && !findings.has_problems() {
         warn_of_bareness(&providers, &mut findings);
     }
-    match tree(providers.clone(), &nodes) {
-        Ok(mut providers) => {
-            check_routes(&mut providers, &mut findings);
-            let warnings = findings.finish()?;
-            Ok(Loaded { config: GateConfig { server, providers }, warnings, sources: layers.read, is_bare })
-        }
-        Err(error) => {
-            // What is wrong with a fallback is told in the same run.
-            if let Ok(mut tree) = ProviderTree::build(providers, nodes.aliases(), None) {
-                check_routes(&mut tree, &mut findings);
-            }
-            let origin = nodes.default.map(|default| default.origin);
-            let origin =
-                origin.unwrap_or(Origin { source: Source::Default, key: "llm.provider.default".to_owned() });
-            findings.problem(origin.key, origin.source, error.to_string());
-            Err(findings.into_problems())
-        }
+    let mut providers = ProviderTree::without_default(providers, nodes.aliases());
+    let default = set_default(&mut providers, &nodes);
+    // What is wrong with a fallback is told in the same run.
+    check_routes(&mut providers, &mut findings);
+    if let Err((error, Origin { source, key })) = default {
+        findings.problem(key, source, error.to_string());
     }
+    let warnings = findings.finish()?;
+    Ok(Loaded { config: GateConfig { server, providers }, warnings, sources: layers.read, is_bare })
 }
 
 /// Resolves what every `fallback` names, and reports what cannot be used and what has no effect.
@@ -152,20 +142,16 @@ fn subtable<'a>(key: &str, llm: &Section<'a>, findings: &mut Findings) -> Option
     }
 }
 
-/// Builds the tree. Where a default without a kind does not resolve by itself, the kind that
+/// Sets the default. Where one without a kind does not resolve by itself, the kind that
 /// `[llm.provider] type` assumes is put in front of it.
-fn tree(providers: Vec<Provider>, nodes: &Nodes) -> Result<ProviderTree, DefaultError> {
-    let default = nodes.default.as_ref().map(|set| set.value.as_str());
-    let qualified = match (default, &nodes.top.kind) {
-        (Some(name), Some(kind)) if ModelRef::parse(name).is_ok_and(|name| name.kind().is_none()) => {
-            Some(format!("{}.{name}", kind.value))
+fn set_default(tree: &mut ProviderTree, nodes: &Nodes) -> Result<(), (DefaultError, Origin)> {
+    let Some(Set { value: name, origin }) = &nodes.default else { return Ok(()) };
+    let set = tree.set_default(name.clone()).or_else(|error| match &nodes.top.kind {
+        Some(kind) if ModelRef::parse(name).is_ok_and(|name| name.kind().is_none()) => {
+            // The error about the name as written says more than one about a name that nobody wrote.
+            tree.set_default(format!("{}.{name}", kind.value)).map_err(|_| error)
         }
-        _ => None,
-    };
-    let Some(qualified) = qualified else {
-        return ProviderTree::build(providers, nodes.aliases(), default.map(str::to_owned));
-    };
-    let built = ProviderTree::build(providers.clone(), nodes.aliases(), default.map(str::to_owned));
-    // The error about the name as written says more than one about a name that nobody wrote.
-    built.or_else(|error| ProviderTree::build(providers, nodes.aliases(), Some(qualified)).map_err(|_| error))
+        _ => Err(error),
+    });
+    set.map_err(|error| (error, origin.clone()))
 }

@@ -37,12 +37,13 @@ impl Section<'_> {
     /// that someone else checks.
     pub(crate) fn check(&self, is_table: impl Fn(&str) -> bool, findings: &mut Findings) {
         for (name, value) in self.dict.iter().filter(|(name, _)| !is_table(name)) {
-            let Origin { source, key } = self.layers.origin(value, &format!("{}.{name}", self.key));
+            let origin = || self.layers.origin(value, &format!("{}.{name}", self.key));
             let problem = match self.kind.find(name) {
                 Some(setting) => setting.shape.read(value).err(),
                 None => Some(self.unknown(name)),
             };
             if let Some(message) = problem {
+                let Origin { source, key } = origin();
                 findings.problem(key, source, message);
             }
         }

@@ -20,6 +20,7 @@ mod trace;
 pub use default::DefaultError;
 use default::DefaultTarget;
 use index::{Index, Named};
+pub(crate) use near::Looks;
 pub use route::{PoolMember, Route};
 pub(crate) use trace::{Finding, Place, Trace};
 
@@ -130,6 +131,13 @@ impl ProviderTree {
         aliases: Vec<(String, String)>,
         default: Option<String>,
     ) -> Result<Self, DefaultError> {
+        let mut tree = Self::without_default(providers, aliases);
+        default.map_or(Ok(()), |name| tree.set_default(name))?;
+        Ok(tree)
+    }
+
+    /// Builds the tree as [`build`](Self::build) does, for a default that is set later.
+    pub(crate) fn without_default(providers: Vec<Provider>, aliases: Vec<(String, String)>) -> Self {
         let index = Index::build(&providers);
         let (aliased, pools, fallbacks) = (HashMap::new(), HashMap::new(), Vec::new());
         let mut tree = Self { providers, index, aliases: aliased, default: None, pools, fallbacks };
@@ -138,8 +146,13 @@ impl ProviderTree {
             .filter_map(|(alias, id)| Some((alias.to_ascii_lowercase(), tree.find(&id)?)))
             .collect();
         tree.pools = route::sibling_pools(&tree);
-        tree.default = default.map(|name| tree.resolve_default_name(name)).transpose()?;
-        Ok(tree)
+        tree
+    }
+
+    /// Resolves the default of a tree that has none yet.
+    pub(crate) fn set_default(&mut self, name: String) -> Result<(), DefaultError> {
+        self.default = Some(self.resolve_default_name(name)?);
+        Ok(())
     }
 
     /// Finds where the requests of a name may go. Steps, in order; the first that finds something decides:

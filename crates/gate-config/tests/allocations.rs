@@ -1,4 +1,5 @@
-//! What a lookup costs in allocations. A program of its own, since it counts those of its thread.
+//! What a lookup and a load cost in allocations. A program of its own, since it counts those of its
+//! thread.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
@@ -43,5 +44,28 @@ fn a_name_and_its_pool_are_found_without_allocating() {
             targets = route.map_or(0, |route| route.pool().count() + route.fallbacks().count());
         });
         assert_eq!((targets, info.count_total), (22, 0), "{name}");
+    }
+}
+
+#[test]
+fn a_load_costs_each_section_the_same() {
+    let section = |at: u32| format!("[llm.provider.openai.p{at}]\nmodel = 'upstream-{at}'\n");
+    let provider = |at: u32| format!("[llm.provider.openai.p{at}]\napi_key = 'k{at}'\n");
+    // The bounds leave a quarter for another version of the TOML parser, which makes most of them.
+    let cases: [(&str, &dyn Fn(u32) -> String, u64); 2] =
+        [("section", &section, 80), ("provider", &provider, 115)];
+    for (what, text_of, most) in cases {
+        let count = |sections: u32| {
+            let mut text = String::from("[llm.provider.openai]\napi_key = 'k'\n");
+            text.extend((0..sections).map(text_of));
+            let variables = [("EMX_LLM_OPENAI_TIMEOUT", "5"), ("OPENAI_BASE_URL", "https://a.example/v1")];
+            let sources = Sources::empty().with_text("test", &text).with_env(variables);
+            allocation_counter::measure(|| assert!(load(&sources).is_ok())).count_total
+        };
+        let (few, some, many) = (count(500), count(1000), count(2000));
+        assert!(many - some <= 1000 * most, "{} a {what}", (many - some) / 1000);
+        // Twice as many more cost twice as much: nothing is made of all sections for each of them.
+        let (first, second) = (some - few, many - some);
+        assert!(second <= first * 9 / 4, "{what}: {first} for 500 more, {second} for 1000 more");
     }
 }

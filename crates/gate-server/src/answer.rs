@@ -1,10 +1,10 @@
 //! An answer before its body is bound to the account of its request.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gate_usage::{Attempts, ContentType, Dialect, EndReason, Estimate, Meter, StepTimes};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -97,15 +97,18 @@ pub(crate) fn mark(headers: &mut HeaderMap, exchange: &mut Exchange) {
     const ATTEMPTS: HeaderName = HeaderName::from_static("x-gateway-attempts");
     headers.insert(ID, exchange.id.header_value());
     let elapsed = exchange.settle_steps();
-    let timing = server_timing(elapsed, &exchange.record.steps);
-    if let Ok(value) = HeaderValue::try_from(format!("{}ms", elapsed.as_millis())) {
+    let mut digits = itoa::Buffer::new();
+    let mut time = BytesMut::with_capacity(24);
+    time.extend_from_slice(digits.format(elapsed.as_millis()).as_bytes());
+    time.extend_from_slice(b"ms");
+    if let Ok(value) = HeaderValue::from_maybe_shared(time.freeze()) {
         headers.insert(TIME, value);
     }
     if let Some(value) = attempts(&exchange.record.tried) {
         headers.insert(ATTEMPTS, value);
     }
     // The upstream's own timings stay beside ours; the header is a list.
-    if let Ok(value) = HeaderValue::try_from(timing) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(server_timing(elapsed, &exchange.record.steps)) {
         headers.append(TIMING, value);
     }
 }
@@ -129,17 +132,24 @@ fn attempts(tried: &Attempts) -> Option<HeaderValue> {
 
 /// Writes the time to the head as `server-timing` metrics, in milliseconds: the whole, and what it
 /// was spent on.
-fn server_timing(elapsed: Duration, steps: &StepTimes) -> String {
-    let mut text = String::with_capacity(160);
+fn server_timing(elapsed: Duration, steps: &StepTimes) -> Bytes {
+    let mut text = BytesMut::with_capacity(192);
     let times = std::iter::once(("total", Some(elapsed))).chain(steps.named());
+    let mut digits = itoa::Buffer::new();
     for (name, time) in times.filter_map(|(name, time)| Some((name, time?))) {
-        let separator = if text.is_empty() { "" } else { ", " };
-        // Whole numbers are written several times faster than fractions.
+        if !text.is_empty() {
+            text.extend_from_slice(b", ");
+        }
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b";dur=");
+        // Whole numbers are written several times faster than fractions, and far faster than by `fmt`.
         let hundredths = (time.as_nanos() + 5_000) / 10_000;
-        // A `String` takes everything.
-        let _ = write!(text, "{separator}{name};dur={}.{:02}", hundredths / 100, hundredths % 100);
+        let hundredths = u64::try_from(hundredths).unwrap_or(u64::MAX);
+        text.extend_from_slice(digits.format(hundredths / 100).as_bytes());
+        text.extend_from_slice(if hundredths % 100 < 10 { b".0" } else { b"." });
+        text.extend_from_slice(digits.format(hundredths % 100).as_bytes());
     }
-    text
+    text.freeze()
 }
 
 /// The longest id of a vendor that is kept, in bytes.

@@ -10,11 +10,14 @@ use serde_json::value::RawValue;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::head::{self, RequestHead};
+use crate::objects::NamedObjects;
 
 /// The name that one request of a batch gives its model.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BatchModel {
+pub(crate) struct BatchModel<'b> {
     pub(crate) name: String,
+    /// The objects that the request names beside it.
+    pub(crate) objects: NamedObjects<'b>,
     /// Where the value stands in the body, quotes included.
     span: std::ops::Range<usize>,
 }
@@ -24,7 +27,7 @@ pub(crate) struct BatchModel {
 /// # Errors
 /// As [`RequestHead::parse`], for the batch and for the `params` of each of its requests; and 400
 /// `missing_model` for one that names none. The message says which request it is.
-pub(crate) fn models(body: &[u8]) -> Result<Vec<BatchModel>, ApiError> {
+pub(crate) fn models(body: &[u8]) -> Result<Vec<BatchModel<'_>>, ApiError> {
     let text = head::decode(body)?;
     let Some(requests) = member(text, "requests")? else { return Ok(Vec::new()) };
     let requests: Vec<&RawValue> = serde_json::from_str(requests.get())
@@ -35,7 +38,7 @@ pub(crate) fn models(body: &[u8]) -> Result<Vec<BatchModel>, ApiError> {
 /// Returns the body with these names for its models, or as it is where nothing differs.
 pub(crate) fn splice<'m>(
     body: &Bytes,
-    models: &[BatchModel],
+    models: &[BatchModel<'_>],
     upstream_models: impl IntoIterator<Item = &'m str>,
 ) -> RequestBody {
     let mut pieces = Vec::new();
@@ -54,7 +57,7 @@ pub(crate) fn splice<'m>(
     RequestBody::pieces(pieces)
 }
 
-fn model(body: &str, at: usize, request: &str) -> Result<BatchModel, ApiError> {
+fn model<'b>(body: &'b str, at: usize, request: &'b str) -> Result<BatchModel<'b>, ApiError> {
     let name_it =
         |error: ApiError| ApiError { message: format!("requests[{at}]: {}", error.message).into(), ..error };
     let missing = || ApiError::new(ErrorCode::MissingModel, "`params` names no `model`");
@@ -67,7 +70,7 @@ fn model(body: &str, at: usize, request: &str) -> Result<BatchModel, ApiError> {
     // Each raw value is a slice of the body, so the difference of the addresses is its place.
     let start = params.get().as_ptr().addr() - body.as_ptr().addr();
     let span = start + model.span.start..start + model.span.end;
-    Ok(BatchModel { name: model.name.into_owned(), span })
+    Ok(BatchModel { name: model.name.into_owned(), objects: head.objects, span })
 }
 
 /// Finds the one member of an object that has the name.

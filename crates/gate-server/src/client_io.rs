@@ -145,6 +145,7 @@ fn split<T>(
         is_eof: false,
         reading: Reading::First(now),
         line: RequestLine::default(),
+        hyper: HyperReads::Nothing,
         frames,
         resumed: now,
         stalled_since: None,
@@ -163,6 +164,8 @@ struct Connection<T> {
     reading: Reading,
     /// How the newest request begins, if the connection speaks HTTP/1.1.
     line: RequestLine,
+    /// What hyper read since the watch looked last.
+    hyper: HyperReads,
     /// What is known of the client's frames, if the connection speaks HTTP/2.
     frames: Option<Frames>,
     /// When it last took something after a stall.
@@ -182,6 +185,18 @@ enum Reading {
     Head(Instant),
     /// Whatever: a request is being answered, and whoever reads its body has its own deadline.
     Busy,
+}
+
+/// What came of it when hyper asked for bytes last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum HyperReads {
+    /// It did not ask.
+    #[default]
+    Nothing,
+    /// It got some, or the end.
+    Something,
+    /// It waits for them.
+    Waits,
 }
 
 /// hyper's half of a connection.
@@ -207,7 +222,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
             if connection.is_eof {
                 return Poll::Ready(Ok(()));
             }
-            std::task::ready!(Pin::new(&mut connection.io).poll_read(cx, buf))?;
+            let outcome = Pin::new(&mut connection.io).poll_read(cx, buf);
+            connection.hyper = if outcome.is_pending() { HyperReads::Waits } else { HyperReads::Something };
+            std::task::ready!(outcome)?;
         } else {
             let length = connection.ahead.len().min(buf.remaining());
             buf.put_slice(connection.ahead.get(..length).unwrap_or_default());
@@ -386,19 +403,31 @@ impl<T: AsyncRead + Unpin> Connection<T> {
     /// hyper looks for that only while nothing is left to parse: one byte behind the request, such
     /// as the line end that old clients add, and it would work on for nobody. On HTTP/2 it never stops.
     fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.frames.is_some() {
+        if self.frames.is_some() || !matches!(self.reading, Reading::Busy) {
             return false;
         }
-        while matches!(self.reading, Reading::Busy) && !self.is_eof && self.ahead.len() < READ_AHEAD {
-            let mut bytes = [0; 1024];
-            let mut buf = ReadBuf::new(&mut bytes);
+        match std::mem::take(&mut self.hyper) {
+            // Then it sees the client leave by itself, and what comes is its to read: taken from under
+            // it in small pieces, a large body would cost hundreds of system calls.
+            HyperReads::Waits => return false,
+            // In the middle of a body it reads on in the next turn; if not, that turn shows it.
+            HyperReads::Something => {
+                cx.waker().wake_by_ref();
+                return false;
+            }
+            HyperReads::Nothing => {}
+        }
+        while !self.is_eof && self.ahead.len() < READ_AHEAD {
+            let mut room = [MaybeUninit::uninit(); READ_AHEAD];
+            let free = READ_AHEAD - self.ahead.len();
+            let mut buf = ReadBuf::uninit(room.get_mut(..free).unwrap_or_default());
             match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => self.ahead.extend_from_slice(buf.filled()),
                 Poll::Ready(_) => self.is_eof = true,
             }
         }
-        self.is_eof && matches!(self.reading, Reading::Busy)
+        self.is_eof
     }
 
     /// Returns when the connection has to end if nothing happens, and why.

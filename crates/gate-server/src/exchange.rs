@@ -128,6 +128,11 @@ impl Exchange {
 
     /// Notes how the answer ends. The first word counts: what follows is its consequence.
     pub(crate) fn end(&mut self, reason: EndReason) {
+        if reason == EndReason::Complete
+            && let Some(birth) = &mut self.birth
+        {
+            birth.finish();
+        }
         self.end.get_or_insert(reason);
     }
 }
@@ -142,7 +147,7 @@ impl Drop for Exchange {
         }
         for sink in self.sinks.iter() {
             // A sink is not ours, and a panic within `drop` can end the process.
-            if panics::guarded(&self.id, || sink.record(&self.record)).is_err() {
+            if panics::guarded(self.id.clone(), || sink.record(&self.record)).is_err() {
                 log::error!("{}: a record sink panicked over this record", self.id.as_str());
             }
         }

@@ -122,6 +122,25 @@ pub(crate) fn mixed_batch(
     )
 }
 
+/// A batch whose requests name objects of two providers.
+pub(crate) fn mixed_objects(
+    tree: &ProviderTree,
+    one: (&str, ProviderIndex),
+    other: (&str, ProviderIndex),
+) -> ApiError {
+    ApiError::new(
+        ErrorCode::BadRequest,
+        format!(
+            "a batch goes to one provider as a whole: `{}` is of `{}`, and `{}` of `{}`, and no provider knows the \
+             objects of another; send a batch for each",
+            shown(one.0),
+            tree.provider(one.1).id,
+            shown(other.0),
+            tree.provider(other.1).id
+        ),
+    )
+}
+
 /// A path that administers an account, where that is not allowed.
 pub(crate) fn admin_path() -> ApiError {
     ApiError::new(

@@ -1,4 +1,4 @@
-//! Finds the `model` part of a form (RFC 7578) as its bytes pass. Pure: however the bytes are cut,
+//! Finds the part of a form (RFC 7578) by which it is routed, as its bytes pass. Pure: however the bytes are cut,
 //! it finds the same. What two readers could read differently is refused, since the part that was
 //! routed by must be the one that the provider reads.
 
@@ -12,13 +12,11 @@ mod part;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod property;
 
-pub(crate) use part::Boundary;
 use part::Part;
+pub(crate) use part::{Boundary, Key};
 
 /// The longest head of a part; real ones have a few hundred bytes.
 const MAX_PART_HEAD_BYTES: usize = 16 * 1024;
-/// The longest value of a `model` part: more than any name has.
-const MAX_MODEL_BYTES: usize = 1024;
 /// The most white space behind a boundary.
 const MAX_PADDING_BYTES: usize = 64;
 
@@ -31,12 +29,12 @@ pub(crate) enum FormError {
     BadBoundary,
     /// The head of a part is none.
     BadPartHead,
-    /// `model` is a file, or encoded.
-    ModelIsNoText,
-    /// `model` is longer than any name.
-    ModelTooLong,
-    /// There are two parts of that name, in any case of letters.
-    TwoModels,
+    /// The part is encoded, or a file where it should be a name.
+    IsNoText(Key),
+    /// It is longer than any.
+    TooLong(Key),
+    /// There are two parts of its name, in any case of letters.
+    Repeated(Key),
     /// It ends without its closing boundary.
     Unclosed,
     /// Something follows the closing boundary.
@@ -60,16 +58,26 @@ impl FormError {
                 "the form has a part without a plain head: send `content-disposition: form-data; name=\"…\"`, each header \
                  on one line, and an empty line",
             ),
-            Self::ModelIsNoText => (
+            Self::IsNoText(Key::Model) => (
                 ErrorCode::BadRequest,
                 "the form's `model` must be plain text: send it without file name and encoding",
             ),
-            Self::ModelTooLong => {
+            Self::IsNoText(Key::Session) => {
+                (ErrorCode::BadRequest, "the form's `session` must be JSON: send it without encoding")
+            }
+            Self::TooLong(Key::Model) => {
                 (ErrorCode::InvalidModelName, "the form's `model` is longer than any name of a model")
             }
-            Self::TwoModels => (
+            Self::TooLong(Key::Session) => {
+                (ErrorCode::RequestTooLarge, "the form's `session` has more than 256 KiB")
+            }
+            Self::Repeated(Key::Model) => (
                 ErrorCode::DuplicateKey,
                 "the form has more than one part `model` (in any case of letters); send it once",
+            ),
+            Self::Repeated(Key::Session) => (
+                ErrorCode::DuplicateKey,
+                "the form has more than one part `session` (in any case of letters); send it once",
             ),
             Self::Unclosed => (
                 ErrorCode::BadRequest,
@@ -81,9 +89,9 @@ impl FormError {
     }
 }
 
-/// The `model` part.
+/// The part by which a form is routed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ModelPart {
+pub(crate) struct RoutingPart {
     /// Where its value stands in the body.
     pub(crate) span: Range<usize>,
     /// The value.
@@ -101,7 +109,8 @@ pub(crate) struct FormScanner {
     /// Where `carry` begins, counted with the line end before the body.
     offset: usize,
     state: State,
-    model: Option<ModelPart>,
+    key: Key,
+    found: Option<RoutingPart>,
     has_twin: bool,
 }
 
@@ -117,7 +126,12 @@ enum State {
     /// At the line end before a part's head.
     Head,
     /// Within a part's content, which began there.
-    Content { start: usize, is_model: bool },
+    Content {
+        start: usize,
+        is_key: bool,
+        /// How much of the part has been searched for a boundary, where all of it is held.
+        searched: usize,
+    },
     /// Behind the closing boundary.
     End,
 }
@@ -131,22 +145,23 @@ enum Step {
 }
 
 impl FormScanner {
-    /// Makes a reader at the beginning of a form.
-    pub(crate) fn new(boundary: &Boundary) -> Self {
+    /// Makes a reader at the beginning of a form that is routed by this part.
+    pub(crate) fn new(boundary: &Boundary, key: Key) -> Self {
         let needle = [b"\n--", boundary.as_bytes()].concat();
         Self {
             needle: memmem::Finder::new(&needle).into_owned(),
             carry: BEFORE.to_vec(),
             offset: 0,
             state: State::Opening,
-            model: None,
+            key,
+            found: None,
             has_twin: false,
         }
     }
 
-    /// Returns the `model` part, once it was read.
-    pub(crate) fn model(&self) -> Option<&ModelPart> {
-        self.model.as_ref()
+    /// Returns the part, once it was read.
+    pub(crate) fn found(&self) -> Option<&RoutingPart> {
+        self.found.as_ref()
     }
 
     /// Reads the next bytes of the body.
@@ -208,15 +223,15 @@ impl FormScanner {
                     return Err(FormError::BadPartHead);
                 }
                 let Some(end) = found else { return Ok(Step::More) };
-                let part = Part::parse(rest.get(2..end).unwrap_or_default())?;
+                let part = Part::parse(rest.get(2..end).unwrap_or_default(), self.key)?;
                 self.note(part)?;
                 // The last line end is kept: a boundary right behind it would be one to some readers.
                 let count = end + 2;
                 let start = self.offset + done + count + 2;
-                self.state = State::Content { start, is_model: part == Part::Model };
+                self.state = State::Content { start, is_key: part == Part::Key, searched: 0 };
                 Ok(Step::Done(count))
             }
-            State::Content { start, is_model } => self.content(done, start, is_model),
+            State::Content { start, is_key, searched } => self.content(done, start, is_key, searched),
             State::End => {
                 if rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n' | b' ' | b'\t')) {
                     return Err(FormError::AfterEnd);
@@ -226,14 +241,24 @@ impl FormScanner {
         }
     }
 
-    fn content(&mut self, done: usize, start: usize, is_model: bool) -> Result<Step, FormError> {
+    fn content(
+        &mut self,
+        done: usize,
+        start: usize,
+        is_key: bool,
+        searched: usize,
+    ) -> Result<Step, FormError> {
         let rest = self.carry.get(done..).unwrap_or_default();
         let here = self.offset + done;
         let length = self.needle.needle().len();
-        let Some(found) = self.needle.find(rest) else {
-            if is_model {
-                let is_too_long = here + rest.len() > start + MAX_MODEL_BYTES + length;
-                return if is_too_long { Err(FormError::ModelTooLong) } else { Ok(Step::More) };
+        let from = searched.saturating_sub(length);
+        let Some(found) = self.needle.find(rest.get(from..).unwrap_or_default()).map(|at| from + at) else {
+            if is_key {
+                if here + rest.len() > start + self.key.max_bytes() + length {
+                    return Err(FormError::TooLong(self.key));
+                }
+                self.state = State::Content { start, is_key, searched: rest.len() };
+                return Ok(Step::More);
             }
             // One byte more than a boundary that is still incomplete, for the `\r` before it.
             let decided = rest.len().saturating_sub(length);
@@ -245,26 +270,26 @@ impl FormScanner {
         if !has_return || here + found < start + 1 {
             return Err(FormError::BadBoundary);
         }
-        if is_model {
+        if is_key {
             let end = here + found - 1;
             let value = self.carry.get(start - self.offset..end - self.offset).unwrap_or_default();
-            if value.len() > MAX_MODEL_BYTES {
-                return Err(FormError::ModelTooLong);
+            if value.len() > self.key.max_bytes() {
+                return Err(FormError::TooLong(self.key));
             }
-            self.model =
-                Some(ModelPart { span: start - BEFORE.len()..end - BEFORE.len(), value: value.to_vec() });
+            self.found =
+                Some(RoutingPart { span: start - BEFORE.len()..end - BEFORE.len(), value: value.to_vec() });
         }
         self.state = State::Boundary;
         Ok(Step::Done(found + length))
     }
 
-    /// Refuses a second `model`, and a `Model` beside it.
+    /// Refuses a second part of the name, and one in other letters beside it.
     fn note(&mut self, part: Part) -> Result<(), FormError> {
         match part {
             Part::Other => return Ok(()),
-            Part::Model if self.model.is_some() || self.has_twin => return Err(FormError::TwoModels),
-            Part::Twin if self.model.is_some() => return Err(FormError::TwoModels),
-            Part::Model => {}
+            Part::Key if self.found.is_some() || self.has_twin => return Err(FormError::Repeated(self.key)),
+            Part::Twin if self.found.is_some() => return Err(FormError::Repeated(self.key)),
+            Part::Key => {}
             Part::Twin => self.has_twin = true,
         }
         Ok(())

@@ -150,15 +150,20 @@ where
     if whose_key == WhoseKey::Ours && refuses_key(answer.status) {
         blame_our_key(snapshot, (stop.provider, key), exchange, &mut answer).await?;
     }
-    if makes_object
+    let may_tell_of_container = route.operation == Operation::Messages;
+    if (makes_object || may_tell_of_container)
         && parts.method == Method::POST
         && answer.status.is_success()
         && makers::matters(&snapshot.providers, stop.provider)
     {
         if route.tail == "/realtime/calls" {
             makers.note_location(answer.headers.get(LOCATION), &endpoint.shared_name());
-        } else if may_be_new_object(&answer) {
-            exchange.birth = Some(Birth::new(Arc::clone(makers), endpoint.shared_name()));
+        } else if let Some(content_type) = type_of_new_object(&answer) {
+            let birth = Birth::new(Arc::clone(makers), endpoint.shared_name());
+            exchange.birth = Some(match may_tell_of_container {
+                true => birth.of_messages(content_type, makes_object),
+                false => birth,
+            });
         }
     }
     if !upload.is_whole() {
@@ -182,13 +187,13 @@ pub(crate) fn note_steps(steps: &mut StepTimes, outcome: Result<&Timings, &Upstr
     steps.upstream = timings.first_byte;
 }
 
-/// Tells whether an answer may show an object that was made.
-fn may_be_new_object(answer: &Answer) -> bool {
+/// Returns the type of an answer that may show an object that was made.
+fn type_of_new_object(answer: &Answer) -> Option<ContentType> {
     let content_type = match &answer.payload {
         Payload::Upstream { content_type, .. } => *content_type,
-        Payload::Full(_) | Payload::Tunnel(_) => return false,
+        Payload::Full(_) | Payload::Tunnel(_) => return None,
     };
-    matches!(content_type, ContentType::Json | ContentType::EventStream)
+    matches!(content_type, ContentType::Json | ContentType::EventStream).then_some(content_type)
 }
 
 /// Returns the client's query without the parameters that the operator has set, such as
@@ -303,13 +308,15 @@ fn dialect(route: &Forward<'_>) -> Dialect {
         Operation::Embeddings => Dialect::Embeddings,
         Operation::Messages => Dialect::Messages,
         Operation::CountTokens => Dialect::CountTokens,
-        Operation::MessageBatch | Operation::OtherJson | Operation::Form | Operation::Opaque => {
-            match route.kind {
-                ProviderKind::OpenAi if route.tail.starts_with("/images/") => Dialect::Images,
-                ProviderKind::OpenAi if route.tail.starts_with("/audio/") => Dialect::Audio,
-                ProviderKind::OpenAi | ProviderKind::Anthropic => Dialect::Other,
-            }
-        }
+        Operation::MessageBatch
+        | Operation::OtherJson
+        | Operation::Form
+        | Operation::Call
+        | Operation::Opaque => match route.kind {
+            ProviderKind::OpenAi if route.tail.starts_with("/images/") => Dialect::Images,
+            ProviderKind::OpenAi if route.tail.starts_with("/audio/") => Dialect::Audio,
+            ProviderKind::OpenAi | ProviderKind::Anthropic => Dialect::Other,
+        },
     }
 }
 

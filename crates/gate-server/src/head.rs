@@ -3,16 +3,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use gate_upstream::RequestBody;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::objects::{self, NamedObjects};
+use crate::objects::NamedObjects;
+
+mod members;
+mod scan;
+
+use members::Members;
 
 /// What a JSON request says about itself, borrowed from its body.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ pub(crate) struct ModelMember<'b> {
 enum StreamOptions<'b> {
     Absent,
     /// The value, and where it stands.
-    Given(&'b str, Range<usize>),
+    Given(&'b [u8], Range<usize>),
     /// There are two, and readers differ in which one they take.
     Repeated,
 }
@@ -75,23 +78,21 @@ impl<'b> RequestHead<'b> {
     /// twice (readers differ in which one they take), for one of the wrong type, and for a `Model`
     /// beside `model` (readers that ignore case would take either).
     pub(crate) fn parse(body: &'b [u8]) -> Result<Self, ApiError> {
-        let text = decode(body)?;
-        let mut json = serde_json::Deserializer::from_str(text);
-        let members = json
-            .deserialize_map(MembersVisitor)
-            .and_then(|members| json.end().map(|()| members))
-            .map_err(|error| invalid_json(&error))?;
+        Self::of_members(&Members::read(body)?, body)
+    }
+
+    fn of_members(members: &Members<'b>, body: &'b [u8]) -> Result<Self, ApiError> {
         if let Some(name) = members.duplicate {
             return Err(duplicate(name));
         }
         check_stream(members.stream)?;
-        let model = members.model.map(|raw| ModelMember::parse(raw, text)).transpose()?;
-        // The map was read, so its brace is the first byte that is not white space.
-        let after_brace = text.find('{').map_or(0, |at| at + 1);
-        let opening = Opening { after_brace, is_empty: members.is_empty };
+        let model = members.model.map(|raw| ModelMember::parse(raw, body)).transpose()?;
+        // The object was read, so its brace is the first byte that is not white space.
+        let after_brace = memchr::memchr(b'{', body).map_or(0, |at| at + 1);
+        let opening = Opening { after_brace, is_empty: members.is_empty() };
         let stream_options = match members.stream_options {
             _ if members.is_stream_options_repeated => StreamOptions::Repeated,
-            Some(raw) => StreamOptions::Given(raw.get(), span_of(raw, text)),
+            Some(raw) => StreamOptions::Given(raw, span_of(raw, body)),
             None => StreamOptions::Absent,
         };
         Ok(Self {
@@ -100,7 +101,7 @@ impl<'b> RequestHead<'b> {
             objects: members.objects,
             store: members.store,
             has_model_twin: members.has_model_twin,
-            is_streaming: members.stream.map(RawValue::get) == Some("true"),
+            is_streaming: members.stream == Some(b"true"),
             stream_options,
             opening,
         })
@@ -132,11 +133,11 @@ impl<'b> RequestHead<'b> {
                     None => Edit::insertion(self.opening.after_brace, format!("{member},")),
                 })
             }
-            StreamOptions::Given("null", span) => {
+            StreamOptions::Given(b"null", span) => {
                 Some(Edit { span: span.clone(), text: format!("{{{ASK}}}") })
             }
             StreamOptions::Given(options, span) => {
-                let members: BTreeMap<String, IgnoredAny> = serde_json::from_str(options).ok()?;
+                let members: BTreeMap<String, IgnoredAny> = serde_json::from_slice(options).ok()?;
                 let separator = if members.is_empty() { "" } else { "," };
                 let edit = || Edit::insertion(span.start + 1, format!("{ASK}{separator}"));
                 (!members.contains_key("include_usage")).then(edit)
@@ -192,23 +193,23 @@ impl Edit {
 }
 
 impl<'b> ModelMember<'b> {
-    fn parse(raw: &'b RawValue, body: &str) -> Result<Self, ApiError> {
-        if !raw.get().starts_with('"') {
+    fn parse(raw: &'b [u8], body: &[u8]) -> Result<Self, ApiError> {
+        if !raw.starts_with(b"\"") {
             return Err(ApiError::new(
                 ErrorCode::BadRequest,
-                format!("`model` must be a string, not {}", type_of(raw.get())),
+                format!("`model` must be a string, not {}", type_of(raw)),
             ));
         }
-        let Name(name) = serde_json::from_str(raw.get()).map_err(|error| invalid_json(&error))?;
+        let Name(name) = serde_json::from_slice(raw).map_err(|error| invalid_json(&error))?;
         Ok(Self { name, span: span_of(raw, body) })
     }
 }
 
 /// Returns where a value stands in the body that it is a slice of.
-fn span_of(raw: &RawValue, body: &str) -> Range<usize> {
+fn span_of(raw: &[u8], body: &[u8]) -> Range<usize> {
     // The difference of the addresses is its place.
-    let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
-    start..start + raw.get().len()
+    let start = raw.as_ptr().addr() - body.as_ptr().addr();
+    start..start + raw.len()
 }
 
 /// A string that is borrowed where it holds no escape.
@@ -238,9 +239,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<&str, ApiError> {
 }
 
 /// Refuses a `stream` that one reader may take for true and another for false.
-fn check_stream(stream: Option<&RawValue>) -> Result<(), ApiError> {
-    match stream.map(RawValue::get) {
-        None | Some("true" | "false" | "null") => Ok(()),
+fn check_stream(stream: Option<&[u8]>) -> Result<(), ApiError> {
+    match stream {
+        None | Some(b"true" | b"false" | b"null") => Ok(()),
         Some(other) => Err(ApiError::new(
             ErrorCode::BadRequest,
             format!("`stream` must be true or false, not {}", type_of(other)),
@@ -260,156 +261,14 @@ pub(crate) fn invalid_json(error: &serde_json::Error) -> ApiError {
 }
 
 /// Names the type of a JSON value by its first byte.
-fn type_of(raw: &str) -> &'static str {
-    match raw.bytes().next() {
+fn type_of(raw: &[u8]) -> &'static str {
+    match raw.first() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",
         Some(b'[') => "an array",
         Some(b't' | b'f') => "a boolean",
         Some(b'n') => "null",
         _ => "a number",
-    }
-}
-
-/// The members of the top-level object that matter here.
-#[derive(Default)]
-struct Members<'b> {
-    model: Option<&'b RawValue>,
-    stream: Option<&'b RawValue>,
-    stream_options: Option<&'b RawValue>,
-    is_stream_options_repeated: bool,
-    has_prompt: bool,
-    objects: NamedObjects<'b>,
-    store: Option<bool>,
-    has_model_twin: bool,
-    is_empty: bool,
-    duplicate: Option<&'static str>,
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Members { is_empty: true, ..Members::default() };
-        let mut seen = SeenKeys::default();
-        while let Some(key) = map.next_key_seed(KeySeed)? {
-            members.is_empty = false;
-            members.duplicate = members.duplicate.or(seen.add(key));
-            match key {
-                Key::Model => members.model = Some(map.next_value()?),
-                Key::Stream => members.stream = Some(map.next_value()?),
-                Key::StreamOptions => {
-                    members.is_stream_options_repeated |= members.stream_options.is_some();
-                    members.stream_options = Some(map.next_value()?);
-                }
-                Key::Prompt => {
-                    // `null` is how some clients leave a member out.
-                    members.has_prompt |= map.next_value::<&RawValue>()?.get() != "null";
-                }
-                Key::Object(at) => members.objects.set(at, map.next_value::<&RawValue>()?.get()),
-                Key::Store => members.store = map.next_value::<&RawValue>()?.get().parse().ok(),
-                Key::ModelTwin => {
-                    members.has_model_twin = true;
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Key::MaxTokens(_) | Key::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(members)
-    }
-}
-
-/// Which of the keys that must be unique were seen.
-#[derive(Default)]
-struct SeenKeys {
-    model: bool,
-    model_twin: bool,
-    stream: bool,
-    max_tokens: [bool; MAX_TOKENS_KEYS.len()],
-}
-
-impl SeenKeys {
-    /// Notes a key and returns its name if that makes it ambiguous. A `Model` alone is just an
-    /// unknown member; beside `model` it is a trap.
-    fn add(&mut self, key: Key) -> Option<&'static str> {
-        let (was_seen, name) = match key {
-            Key::Model => (std::mem::replace(&mut self.model, true) || self.model_twin, "model"),
-            Key::ModelTwin => {
-                self.model_twin = true;
-                (self.model, "model")
-            }
-            Key::Stream => (std::mem::replace(&mut self.stream, true), "stream"),
-            Key::MaxTokens(at) => {
-                let seen = self.max_tokens.get_mut(at)?;
-                (std::mem::replace(seen, true), *MAX_TOKENS_KEYS.get(at)?)
-            }
-            Key::StreamOptions | Key::Prompt | Key::Object(_) | Key::Store | Key::Other => return None,
-        };
-        was_seen.then_some(name)
-    }
-}
-
-/// The members that bound an answer's length: two different values could be billed differently.
-const MAX_TOKENS_KEYS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
-
-#[derive(Clone, Copy)]
-enum Key {
-    Model,
-    /// `model` in other letters, such as `Model`.
-    ModelTwin,
-    Stream,
-    StreamOptions,
-    Prompt,
-    /// One of [`objects::KEYS`].
-    Object(usize),
-    Store,
-    /// One of [`MAX_TOKENS_KEYS`].
-    MaxTokens(usize),
-    Other,
-}
-
-/// Reads a key with its escapes resolved (`"mod\u0065l"` is `model`) and without keeping it.
-struct KeySeed;
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        // As bytes, since a key may hold half of a surrogate pair, which is no text: it is not ours
-        // to refuse.
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
-        Ok(match key {
-            b"model" => Key::Model,
-            b"stream" => Key::Stream,
-            b"stream_options" => Key::StreamOptions,
-            b"prompt" => Key::Prompt,
-            b"store" => Key::Store,
-            _ if key.eq_ignore_ascii_case(b"model") => Key::ModelTwin,
-            _ => {
-                let place = |names: &[&str]| names.iter().position(|name| name.as_bytes() == key);
-                let bound = place(&MAX_TOKENS_KEYS).map(Key::MaxTokens);
-                bound.or_else(|| place(&objects::KEYS).map(Key::Object)).unwrap_or(Key::Other)
-            }
-        })
     }
 }
 

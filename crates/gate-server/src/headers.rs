@@ -1,64 +1,75 @@
 //! Which headers pass, in both directions.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Headers that belong to one connection (RFC 9110 §7.6.1), and the framing, which each side
-/// makes anew.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// Tells whether a header belongs to one connection (RFC 9110 §7.6.1), or to the framing, which each
+/// side makes anew.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
-/// Headers of a request that the gateway answers for itself: framing, credentials, and whatever
-/// would tie the request to the client's own account.
-const REQUEST_OWN: [HeaderName; 11] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::ACCEPT_ENCODING,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-provider-api-key"),
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
-];
+/// Tells whether the gateway answers a header of a request for itself: framing, credentials, and
+/// whatever would tie the request to the client's own account.
+fn is_own_of_request(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "content-length"
+            | "expect"
+            | "authorization"
+            | "cookie"
+            | "accept-encoding"
+            | "x-api-key"
+            | "api-key"
+            // A key for another vendor, which clients of several send along.
+            | "x-goog-api-key"
+            | "x-provider-api-key"
+            | "openai-organization"
+            | "openai-project"
+    ) || name.starts_with("proxy-")
+        || name.starts_with("x-gateway-")
+}
 
 /// Turns a client's headers into those that go upstream.
 pub(crate) fn to_upstream(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
-    for name in &REQUEST_OWN {
-        headers.remove(name);
-    }
-    remove_with_prefix(headers, "proxy-");
-    remove_with_prefix(headers, "x-gateway-");
+    remove_named_by_connection(headers);
+    remove_where(headers, |name| is_hop_by_hop(name) || is_own_of_request(name));
     // A compressed answer could not be metered, and each side's choice would bind the other.
-    headers.insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static("identity"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
 /// Turns an upstream's headers into those that go to the client.
 ///
 /// The content length is dropped where the body's own size gives it again; only an answer without
-/// a body (to HEAD) keeps the header.
+/// a body (to HEAD) keeps the header. A cookie of the upstream's edge belongs to the gateway's account,
+/// not to the client.
 pub(crate) fn to_client(headers: &mut HeaderMap, keeps_content_length: bool) {
-    remove_hop_by_hop(headers);
-    // A cookie of the upstream's edge belongs to the gateway's account, not to the client.
-    headers.remove(header::SET_COOKIE);
-    if !keeps_content_length {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    remove_with_prefix(headers, "x-gateway-");
+    remove_named_by_connection(headers);
+    remove_where(headers, |name| {
+        is_hop_by_hop(name)
+            || name == "set-cookie"
+            || (name == "content-length" && !keeps_content_length)
+            || name.starts_with("x-gateway-")
+    });
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes the headers that `connection` names.
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    // Most messages have none.
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -66,16 +77,29 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in &named {
         headers.remove(name);
     }
 }
 
-fn remove_with_prefix(headers: &mut HeaderMap, prefix: &str) {
-    let matching: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(prefix)).cloned().collect();
-    for name in &matching {
-        headers.remove(name);
+/// Removes the headers of which `is_unwanted` says so. Looking at each name costs far less than asking
+/// the map for each that might be there: that would hash some thirty names for every request.
+fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
+    loop {
+        // A few at a time, since names cannot be removed while they are looked at.
+        let mut found = [const { None }; 8];
+        let unwanted = headers.keys().filter(|name| is_unwanted(name.as_str()));
+        let mut count = 0;
+        for (place, name) in found.iter_mut().zip(unwanted) {
+            *place = Some(name.clone());
+            count += 1;
+        }
+        for name in found.iter().flatten() {
+            headers.remove(name);
+        }
+        if count < found.len() {
+            return;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use http_body::Body;
 use crate::body_memory::Bounds;
 use crate::content;
 use crate::error::{ApiError, ErrorCode};
-use crate::form::{Boundary, FormScanner, ModelPart};
+use crate::form::{Boundary, FormScanner, Key, RoutingPart};
 use crate::pace::Pace;
 use crate::receive::{self, Incoming};
 use crate::route::Operation;
@@ -42,7 +42,9 @@ pub(crate) enum Content {
     /// All of a text that should be JSON.
     Json,
     /// A form with its model, if it has one.
-    Form(Option<ModelPart>),
+    Form(Option<RoutingPart>),
+    /// A form with its session, if it has one.
+    Session(Option<RoutingPart>),
     /// No model is looked for.
     Opaque,
 }
@@ -85,13 +87,15 @@ pub(crate) async fn take_in<B>(
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    if !body.is_end_stream() && operation.reads_json() {
-        if operation == Operation::Form
+    if !body.is_end_stream() {
+        if let Some(key) = form_key(operation)
             && let Some(boundary) = content::form_boundary(headers)?
         {
-            return take_in_form(body, &boundary, bounds).await;
+            return take_in_form(body, (&boundary, key), bounds).await;
         }
-        content::require_json(headers)?;
+        if operation.reads_json() {
+            content::require_json(headers)?;
+        }
     }
     let is_small = body.size_hint().exact().is_some_and(|length| length <= HELD_OPAQUE_BYTES);
     if operation.reads_json() || is_small || body.is_end_stream() {
@@ -108,10 +112,19 @@ where
     Ok(Received { content: Content::Opaque, held: Bytes::new(), rest: Some(rest), progress })
 }
 
-/// Reads a form to its model, or to its end if it is small or has none.
+/// Returns the part of a form that says where the form goes, where forms are read.
+const fn form_key(operation: Operation) -> Option<Key> {
+    match operation {
+        Operation::Form => Some(Key::Model),
+        Operation::Call => Some(Key::Session),
+        _ => None,
+    }
+}
+
+/// Reads a form to the part by which it is routed, or to its end if it is small or has none.
 async fn take_in_form<B>(
     body: &mut ClientBody<B>,
-    boundary: &Boundary,
+    (boundary, key): (&Boundary, Key),
     bounds: Bounds<'_>,
 ) -> Result<Received, ApiError>
 where
@@ -124,10 +137,10 @@ where
     let mut hold = bounds.enter(declared).await?;
     let mut incoming = Incoming::new(limits);
     let progress = Arc::<UploadProgress>::default();
-    let mut form = FormScanner::new(boundary);
+    let mut form = FormScanner::new(boundary, key);
     let mut held = BytesMut::new();
     let is_whole = loop {
-        if form.model().is_some() && !reads_all && !body.is_over() {
+        if form.found().is_some() && !reads_all && !body.is_over() {
             break false;
         }
         let Some(data) = incoming.next(Pin::new(body)).await? else {
@@ -137,13 +150,17 @@ where
         };
         let total = progress.add(data.len());
         form.push(&data).map_err(|error| error.to_api_error().closing())?;
-        if total > limits.max_request_bytes && form.model().is_none() {
-            return Err(no_model_so_far(limits.max_request_bytes));
+        if total > limits.max_request_bytes && form.found().is_none() {
+            return Err(not_so_far(key, limits.max_request_bytes));
         }
         hold.cover(held.len() + data.len())?;
         held.extend_from_slice(&data);
     };
-    let content = Content::Form(form.model().cloned());
+    let found = form.found().cloned();
+    let content = match key {
+        Key::Model => Content::Form(found),
+        Key::Session => Content::Session(found),
+    };
     let rest = (!is_whole).then(|| rest(body, limits, Some(form), &progress));
     Ok(Received { content, held: hold.keep(held.freeze()), rest, progress })
 }
@@ -172,10 +189,11 @@ where
     Rest { source: Box::pin(upload), length }
 }
 
-fn no_model_so_far(limit: u64) -> ApiError {
+fn not_so_far(key: Key, limit: u64) -> ApiError {
+    let name = key.name();
     let message = format!(
-        "the form has no `model` in its first {limit} bytes (`[llm.limits] max_request_size_mb`); send the part \
-         `model` before the files"
+        "the form has no `{name}` in its first {limit} bytes (`[llm.limits] max_request_size_mb`); send the part \
+         `{name}` before the files"
     );
     ApiError::new(ErrorCode::RequestTooLarge, message).closing()
 }

@@ -26,6 +26,7 @@ mod batch;
 mod body;
 mod body_memory;
 mod client_io;
+mod containers;
 mod content;
 mod drains;
 mod edge;
@@ -73,6 +74,8 @@ pub use gate_usage::{Attempt, AttemptOutcome, Attempts, RecordSink, RequestRecor
 pub use gateway::{Gateway, GatewayBuilder};
 pub use panics::request_at_work;
 pub use probe::{Probe, ProbeError};
-pub use serve::{Drained, TlsError, check_certificate, serve, serve_http2_stream, serve_stream, serve_with};
+pub use serve::{
+    Drained, TlsError, check_certificate, serve, serve_http2_stream, serve_on, serve_stream, serve_with,
+};
 pub use snapshot::BuildError;
 pub use websocket::Tunnel;

@@ -6,8 +6,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gate_config::{ProviderIndex, ProviderTree};
+use gate_usage::ContentType;
 use http::HeaderValue;
 use memchr::memmem;
+
+use crate::containers::ContainerSearch;
 
 /// The most ids that are kept; the oldest go first. An entry takes some 200 bytes.
 const MAX_IDS: usize = 16 * 1024;
@@ -92,32 +95,54 @@ pub(crate) fn matters(providers: &ProviderTree, maker: ProviderIndex) -> bool {
     providers.kind_root(kind) != Some(maker) || providers.providers().any(others)
 }
 
-/// Looks for the id in an answer that may be a new object.
+/// Looks for the ids in an answer that may be a new object, or tell of one.
 #[derive(Debug)]
 pub(crate) struct Birth {
     makers: Arc<Makers>,
     maker: Arc<str>,
     /// What was seen of the answer; `None` once it has been decided.
     seen: Option<Vec<u8>>,
+    /// What looks for the container that the answer tells of, where it may.
+    container: Option<ContainerSearch>,
 }
 
 impl Birth {
     pub(crate) fn new(makers: Arc<Makers>, maker: Arc<str>) -> Self {
-        Self { makers, maker, seen: Some(Vec::new()) }
+        Self { makers, maker, seen: Some(Vec::new()), container: None }
+    }
+
+    /// Looks for the container of an answer to `messages` too, or alone if the answer itself is nothing
+    /// that a later request names.
+    pub(crate) fn of_messages(self, content_type: ContentType, makes_object: bool) -> Self {
+        let container = Some(ContainerSearch::new(content_type));
+        Self { seen: self.seen.filter(|_| makes_object), container, ..self }
     }
 
     /// Looks at the next piece of the answer.
     pub(crate) fn look(&mut self, data: &[u8]) {
+        let container = self.container.as_mut().and_then(|search| search.look(data));
+        self.note(container);
         let Some(seen) = &mut self.seen else { return };
         let room = MAX_LOOK_BYTES - seen.len();
         seen.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
         if let Some(id) = id_in(seen) {
-            if ID_BYTES.contains(&id.len()) {
-                self.makers.note(id, &self.maker);
-            }
+            let id = id.to_owned();
+            self.note(Some(id));
             self.seen = None;
         } else if seen.len() >= MAX_LOOK_BYTES {
             self.seen = None;
+        }
+    }
+
+    /// Looks at the end of an answer that is whole.
+    pub(crate) fn finish(&mut self) {
+        let container = self.container.as_mut().and_then(ContainerSearch::finish);
+        self.note(container);
+    }
+
+    fn note(&self, id: Option<String>) {
+        if let Some(id) = id.filter(|id| ID_BYTES.contains(&id.len())) {
+            self.makers.note(&id, &self.maker);
         }
     }
 }

@@ -69,7 +69,11 @@ pub(crate) fn makes_object(route: &Forward<'_>, head: &RequestHead<'_>) -> bool 
         Operation::Responses => head.store != Some(false),
         Operation::Messages => head.objects.is_of_thread(),
         Operation::Completions | Operation::Embeddings | Operation::CountTokens => false,
-        Operation::MessageBatch | Operation::OtherJson | Operation::Form | Operation::Opaque => {
+        Operation::MessageBatch
+        | Operation::OtherJson
+        | Operation::Form
+        | Operation::Call
+        | Operation::Opaque => {
             !matches!(route.tail, "/complete" | "/moderations" | "/responses/input_tokens")
         }
     }

@@ -52,8 +52,8 @@ impl Drop for AtWork {
 /// What `act` had in hand may be half changed, so callers must not go on with it: after a panic they
 /// say so to the client, drop what they hold, and with it close the connection to the provider. What
 /// requests share stands behind locks that no panic leaves half changed.
-pub(crate) fn guarded<T>(id: &RequestId, act: impl FnOnce() -> T) -> Result<T, Panicked> {
-    let _at_work = AtWork::on(id.clone());
+pub(crate) fn guarded<T>(id: RequestId, act: impl FnOnce() -> T) -> Result<T, Panicked> {
+    let _at_work = AtWork::on(id);
     catch_unwind(AssertUnwindSafe(act)).map_err(|_| Panicked)
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn guarded<T>(id: &RequestId, act: impl FnOnce() -> T) -> Result<T, P
 pub(crate) async fn caught<F: Future>(id: &RequestId, future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     // It is not polled again after a panic, as its only poller ends here.
-    poll_fn(|cx| match guarded(id, || future.as_mut().poll(cx)) {
+    poll_fn(|cx| match guarded(id.clone(), || future.as_mut().poll(cx)) {
         Ok(poll) => poll.map(Ok),
         Err(panicked) => Poll::Ready(Err(panicked)),
     })
@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn work_within_work_is_that_of_the_inner_request() {
         let [outer, inner] = [0, 1].map(|_| RequestId::new(SystemTime::now()));
-        let seen = guarded(&outer, || {
-            let inside = guarded(&inner, request_at_work);
+        let seen = guarded(outer.clone(), || {
+            let inside = guarded(inner.clone(), request_at_work);
             (inside, request_at_work())
         });
         assert_eq!(seen, Ok((Ok(Some(inner.to_shared())), Some(outer.to_shared()))));

@@ -11,8 +11,8 @@ use gate_upstream::RequestBody;
 use http::HeaderMap;
 
 use crate::balance::{Stop, Way};
-use crate::error::ApiError;
-use crate::extra_frame::ExtraFrame;
+use crate::error::{ApiError, ErrorCode};
+use crate::form::RoutingPart;
 use crate::head::RequestHead;
 use crate::intake::{Content, Received};
 use crate::journey::{self, Journey};
@@ -20,7 +20,12 @@ use crate::query::ModelQuery;
 use crate::route::{Forward, Operation};
 use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
-use crate::{batch, failure, objects};
+use crate::{batch, failure, objects, scope};
+
+mod cargo;
+
+pub(crate) use cargo::{Cargo, Kept};
+use cargo::{Spelling, form_pieces, json_cargo};
 
 /// Where a request goes, and with which bytes.
 pub(crate) struct Plan {
@@ -33,29 +38,6 @@ pub(crate) struct Plan {
     pub(crate) makes_object: bool,
 }
 
-/// What one attempt sends.
-pub(crate) struct Cargo {
-    pub(crate) body: RequestBody,
-    /// The query, where it names the model and that is replaced in it.
-    pub(crate) query: Option<String>,
-    /// What is not the client's own of the answer, because the gateway asked for it.
-    pub(crate) extra_frame: Option<ExtraFrame>,
-}
-
-/// What is kept of a request, so that it can be sent again.
-pub(crate) enum Kept {
-    /// Nothing: it passes only once.
-    Nothing,
-    /// The same for whoever gets it.
-    Same { body: RequestBody, query: Option<String>, has_extra_frame: bool },
-    /// JSON whose model is another at each provider.
-    Json(Bytes),
-    /// A form whose model is.
-    Form { held: Bytes, model: Range<usize> },
-    /// A query whose model is.
-    Query { query: String, body: RequestBody },
-}
-
 /// Which of a route's targets a request may have.
 #[derive(Clone, Copy)]
 pub(crate) enum Choice<'p> {
@@ -65,51 +47,6 @@ pub(crate) enum Choice<'p> {
     WebSocket(&'p HeaderMap),
     /// Only the first, whose account the client's key is for.
     First,
-}
-
-impl Cargo {
-    fn plain(body: RequestBody) -> Self {
-        Self { body, query: None, extra_frame: None }
-    }
-
-    /// Returns what is kept of this for targets that all get the same.
-    fn kept(&self) -> Kept {
-        match self.body.try_clone() {
-            None => Kept::Nothing,
-            Some(body) => {
-                Kept::Same { body, query: self.query.clone(), has_extra_frame: self.extra_frame.is_some() }
-            }
-        }
-    }
-}
-
-impl Kept {
-    /// Makes what another attempt sends; `None` where the request passes only once.
-    pub(crate) fn cargo(&self, snapshot: &Snapshot, route: &Forward<'_>, stop: &Stop) -> Option<Cargo> {
-        let model = stop.model.as_deref().unwrap_or_default();
-        match self {
-            Self::Nothing => None,
-            Self::Same { body, query, has_extra_frame } => Some(Cargo {
-                body: body.try_clone()?,
-                query: query.clone(),
-                extra_frame: has_extra_frame.then(ExtraFrame::default),
-            }),
-            Self::Json(body) => {
-                Some(json_cargo(snapshot, route, &RequestHead::parse(body).ok()?, body, stop))
-            }
-            Self::Form { held, model: span } => {
-                Some(Cargo::plain(RequestBody::spliced(form_pieces(held, span, model))))
-            }
-            Self::Query { query, body } => Some(Cargo {
-                query: Some(ModelQuery::parse(query).ok()?.splice(query, model)),
-                ..Cargo::plain(body.try_clone()?)
-            }),
-        }
-    }
-
-    pub(crate) fn is_nothing(&self) -> bool {
-        matches!(self, Self::Nothing)
-    }
 }
 
 /// Decides where a request goes and splices its model.
@@ -127,36 +64,68 @@ pub(crate) fn plan(
         }
         Content::Opaque => unnamed(snapshot, scopes, received),
         Content::Form(model) => {
-            let Some(model) = model.as_ref().filter(|model| !model.value.is_empty()) else {
+            let Some(model) = model.clone().filter(|model| !model.value.is_empty()) else {
                 return unnamed(snapshot, scopes, received);
             };
             let name = String::from_utf8_lossy(&model.value);
-            let way = way(snapshot, resolve(snapshot, scopes.named, &name)?, choice);
-            let (journey, attempt) = begin(snapshot, way, choice, None)?;
-            let stop = journey.stop(&attempt);
-            let upstream_model = stop.model.as_deref().unwrap_or_default();
-            let span = model.span.clone();
-            let held = received.held.clone();
-            let pieces = if name == upstream_model {
-                [held.clone(), Bytes::new(), Bytes::new()]
-            } else {
-                form_pieces(&held, &span, upstream_model)
-            };
-            let cargo = Cargo::plain(received.into_body(pieces));
-            let kept = match cargo.kept() {
-                Kept::Same { .. } if journey.is_of_several() => Kept::Form { held, model: span },
-                kept => kept,
-            };
-            Ok(Plan { journey, attempt, cargo, kept, makes_object: true })
+            plan_form(snapshot, scopes, received, choice, (&name, model.span, Spelling::Plain))
         }
+        Content::Session(Some(session)) => {
+            let session = session.clone();
+            plan_session(snapshot, scopes, query, &session, received, choice)
+        }
+        Content::Session(None) => plan_query(snapshot, scopes, query, received, choice),
         Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
         Content::Json => plan_json(snapshot, route, scopes, &received.held, choice),
     }
 }
 
-fn form_pieces(held: &Bytes, model: &Range<usize>, upstream_model: &str) -> [Bytes; 3] {
-    let new = Bytes::copy_from_slice(upstream_model.as_bytes());
-    [held.slice(..model.start), new, held.slice(model.end..)]
+/// Decides where a form goes that names its model in a span of what is held, and splices it there.
+fn plan_form(
+    snapshot: &Snapshot,
+    scopes: Scopes<'_>,
+    received: Received,
+    choice: Choice<'_>,
+    (name, span, spelling): (&str, Range<usize>, Spelling),
+) -> Result<Plan, ApiError> {
+    let way = way(snapshot, resolve(snapshot, scopes.named, name)?, choice);
+    let (journey, attempt) = begin(snapshot, way, choice, None)?;
+    let model = journey.stop(&attempt).model.as_deref().unwrap_or_default();
+    let held = received.held.clone();
+    let pieces = if name == model {
+        [held.clone(), Bytes::new(), Bytes::new()]
+    } else {
+        form_pieces(&held, &span, spelling.of(model))
+    };
+    let cargo = Cargo::plain(received.into_body(pieces));
+    let kept = match cargo.kept() {
+        Kept::Same { .. } if journey.is_of_several() => Kept::Form { held, span, spelling },
+        kept => kept,
+    };
+    Ok(Plan { journey, attempt, cargo, kept, makes_object: true })
+}
+
+/// Decides where a form goes whose session may name the model, and splices it there.
+fn plan_session(
+    snapshot: &Snapshot,
+    scopes: Scopes<'_>,
+    query: Option<&str>,
+    session: &RoutingPart,
+    received: Received,
+    choice: Choice<'_>,
+) -> Result<Plan, ApiError> {
+    let head = RequestHead::parse(&session.value)
+        .map_err(|error| ApiError { message: format!("`session`: {}", error.message).into(), ..error })?;
+    let Some(model) = head.model.filter(|model| !model.name.is_empty()) else {
+        return plan_query(snapshot, scopes, query, received, choice);
+    };
+    if ModelQuery::parse(query.unwrap_or_default())?.model.is_some() {
+        let message = "both the query and the form's `session` name a `model`; send it once";
+        return Err(ApiError::new(ErrorCode::DuplicateKey, message));
+    }
+    let at = session.span.start;
+    let span = at + model.span.start..at + model.span.end;
+    plan_form(snapshot, scopes, received, choice, (&model.name, span, Spelling::Json))
 }
 
 /// Decides where a request goes whose query may name the model, and splices it.
@@ -235,14 +204,10 @@ fn json_way(
         route.operation.needs_model() && !(route.operation == Operation::Responses && head.has_prompt);
     let alone = |target| snapshot.balance.alone(Stop::of(target));
     match (name, maker) {
-        (Some(name), maker) => {
-            let at_maker = maker
-                .and_then(|maker| snapshot.providers.resolve_at_maker(ModelRef::parse(name).ok()?, maker));
-            match at_maker {
-                Some(target) => Ok(alone(target)),
-                None => Ok(way(snapshot, resolve(snapshot, scopes.named, name)?, choice)),
-            }
-        }
+        (Some(name), maker) => match at_maker(snapshot, maker, name) {
+            Some(target) => Ok(alone(target)),
+            None => Ok(way(snapshot, resolve(snapshot, scopes.named, name)?, choice)),
+        },
         (None, _) if !needs_model => {
             let provider = without_model(snapshot, maker.map_or(scopes.unnamed, Scope::Pinned))?;
             Ok(snapshot.balance.alone(Stop { provider, model: None }))
@@ -263,23 +228,10 @@ fn json_way(
     }
 }
 
-/// Makes what is sent of a JSON body to one stop.
-fn json_cargo(
-    snapshot: &Snapshot,
-    route: &Forward<'_>,
-    head: &RequestHead<'_>,
-    body: &Bytes,
-    stop: &Stop,
-) -> Cargo {
-    let Some(model) = &stop.model else { return Cargo::plain(RequestBody::whole(body.clone())) };
-    let may_ask = snapshot.providers.provider(stop.provider).inject_stream_usage
-        && matches!(route.operation, Operation::ChatCompletions | Operation::Completions);
-    let usage = if may_ask { head.usage_edit() } else { None };
-    Cargo {
-        extra_frame: usage.as_ref().map(|_| ExtraFrame::default()),
-        body: head.splice(body, model, usage),
-        query: None,
-    }
+/// Finds what a name stands for at the provider that made an object which the request names too: no other
+/// has it.
+fn at_maker<'s>(snapshot: &'s Snapshot, maker: Option<ProviderIndex>, name: &'s str) -> Option<Target<'s>> {
+    snapshot.providers.resolve_at_maker(ModelRef::parse(name).ok()?, maker?)
 }
 
 /// Turns a route of the configuration into the way of a request.
@@ -322,13 +274,20 @@ fn pinned_default(snapshot: &Snapshot, scope: Scope) -> Option<Target<'_>> {
 /// Resolves every model of a batch. The provider gets the whole of it, so all must be its own: of a pool
 /// it is the first, and it goes to no other.
 fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
-    let models = batch::models(&received.held)?;
+    // The slice is of its own handle, so that the models do not borrow what is sent.
+    let held = received.held.clone();
+    let models = batch::models(&held)?;
+    let ids = models.iter().flat_map(|model| model.objects.ids());
+    let maker = scope::maker_of_all(scopes.makers, snapshot, scopes.named, ids)?;
     let mut targets: Vec<Target<'_>> = Vec::with_capacity(models.len());
     for (at, model) in models.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|before| Some((models.get(before)?, targets.get(before)?)));
         let target = match before {
             Some((same, target)) if same.name == model.name => *target,
-            _ => resolve(snapshot, scopes.named, &model.name)?.first(),
+            _ => match at_maker(snapshot, maker, &model.name) {
+                Some(target) => target,
+                None => resolve(snapshot, scopes.named, &model.name)?.first(),
+            },
         };
         if let (Some(first), Some(first_model)) = (targets.first(), models.first())
             && first.provider != target.provider
@@ -341,7 +300,7 @@ fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Re
     let Some(first) = targets.first() else { return unnamed(snapshot, scopes, received) };
     let is_one_model = targets.iter().all(|target| target.upstream_model == first.upstream_model);
     let model: Option<Arc<str>> = is_one_model.then(|| first.upstream_model.into());
-    let body = batch::splice(&received.held, &models, targets.iter().map(|target| target.upstream_model));
+    let body = batch::splice(&held, &models, targets.iter().map(|target| target.upstream_model));
     plan_alone(snapshot, Stop { provider: first.provider, model }, body)
 }
 

@@ -169,9 +169,8 @@ impl Relay {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let id = self.exchange.id.clone();
-        panics::guarded(&id, || self.poll_state(cx))
-            .or_else(|_| panics::guarded(&id, || self.break_off(cx, &Break::PANIC)))
+        panics::guarded(self.exchange.id.clone(), || self.poll_state(cx))
+            .or_else(|_| panics::guarded(self.exchange.id.clone(), || self.break_off(cx, &Break::PANIC)))
             .unwrap_or(Poll::Ready(Some(Err(BrokenBody(())))))
     }
 

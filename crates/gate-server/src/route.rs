@@ -1,5 +1,7 @@
 //! What a method and a path mean. Pure: it looks at nothing but its arguments.
 
+use std::borrow::Cow;
+
 use gate_model_ref::ProviderKind;
 use http::Method;
 
@@ -68,7 +70,8 @@ impl Forward<'_> {
     /// `organization;x` and a word with blanks behind it for the word.
     pub(crate) fn is_admin(&self) -> bool {
         let first = self.tail.split('/').nth(1).unwrap_or_default();
-        let first = decoded(first);
+        let first =
+            if first.contains('%') { Cow::Owned(decoded(first)) } else { Cow::Borrowed(first.as_bytes()) };
         let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         let word = first.split(|byte| !is_of_word(byte)).find(|word| !word.is_empty()).unwrap_or_default();
         ["organization", "organizations", "projects"]
@@ -109,6 +112,8 @@ pub(crate) enum Operation {
     OtherJson,
     /// A POST whose form or JSON body may name a model.
     Form,
+    /// `/realtime/calls`, whose query or session may name a model.
+    Call,
     /// Everything else: no model is looked for.
     Opaque,
 }
@@ -116,12 +121,12 @@ pub(crate) enum Operation {
 impl Operation {
     /// Tells whether the body must be JSON.
     pub(crate) const fn reads_json(self) -> bool {
-        !matches!(self, Self::Opaque)
+        !matches!(self, Self::Opaque | Self::Call)
     }
 
     /// Tells whether a request without a model is an error (or takes the default).
     pub(crate) const fn needs_model(self) -> bool {
-        !matches!(self, Self::MessageBatch | Self::OtherJson | Self::Form | Self::Opaque)
+        !matches!(self, Self::MessageBatch | Self::OtherJson | Self::Form | Self::Call | Self::Opaque)
     }
 }
 
@@ -244,6 +249,9 @@ fn kind_of(tail: &str, has_anthropic_version: bool) -> ProviderKind {
 /// Returns the operation that a path is but for a trailing slash or the case of letters. A provider
 /// may take it for the operation, and its model must not go unseen.
 fn nearly_an_operation(tail: &str) -> Option<String> {
+    if !tail.ends_with('/') && !tail.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
     let plain = tail.trim_end_matches('/').to_ascii_lowercase();
     (plain != tail && operation_of(&Method::POST, &plain).is_ok_and(Operation::reads_json)).then_some(plain)
 }
@@ -280,6 +288,7 @@ fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
             | "/threads/runs"
             | "/realtime/sessions" => Operation::OtherJson,
             "/videos" => Operation::Form,
+            "/realtime/calls" => Operation::Call,
             _ if tail.starts_with("/images/") || tail.starts_with("/audio/") => Operation::Form,
             _ if names_model_below_id(tail) => Operation::OtherJson,
             _ => Operation::Opaque,

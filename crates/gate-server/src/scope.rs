@@ -93,6 +93,30 @@ pub(crate) fn maker_of<'i>(
     known(snapshot, kind, &makers.find_any(ids)?)
 }
 
+/// Returns the one provider that made all of these objects whose maker is known.
+///
+/// # Errors
+/// 400 for two makers. A pin outranks them.
+pub(crate) fn maker_of_all<'i>(
+    makers: &Makers,
+    snapshot: &Snapshot,
+    scope: Scope,
+    ids: impl Iterator<Item = &'i str>,
+) -> Result<Option<ProviderIndex>, ApiError> {
+    let mut first: Option<(&str, ProviderIndex)> = None;
+    for id in ids {
+        let Some(maker) = maker_of(makers, snapshot, scope, std::iter::once(id)) else { continue };
+        match first {
+            Some(one) if one.1 != maker => {
+                return Err(failure::mixed_objects(&snapshot.providers, one, (id, maker)));
+            }
+            Some(_) => {}
+            None => first = Some((id, maker)),
+        }
+    }
+    Ok(first.map(|(_, maker)| maker))
+}
+
 /// Finds the provider of an id that was remembered. A reload may have removed it, taken away what it
 /// needs, or given its name to another kind.
 fn known(snapshot: &Snapshot, kind: ProviderKind, id: &str) -> Option<ProviderIndex> {

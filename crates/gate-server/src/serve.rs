@@ -6,6 +6,7 @@ mod http2;
 mod peers;
 mod streams;
 mod tls;
+mod workers;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -31,6 +33,7 @@ pub(crate) use frames::Frames;
 pub(crate) use peers::{Peers, Place, TooMany};
 pub(crate) use tls::TlsAcceptor;
 pub use tls::{TlsError, check_certificate};
+use workers::Workers;
 
 /// Connections that may wait for `accept`, if the system lets as many (`net.core.somaxconn`). The 128 of
 /// the standard library are gone in one burst, and a client whose connection was dropped there may not
@@ -91,12 +94,34 @@ pub async fn serve(
     gateway: Gateway,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<Drained> {
+    serve_on(&[], listener, gateway, shutdown).await
+}
+
+/// Like [`serve`], with each connection on one of these runtimes: the one that has the fewest. With none
+/// it is the caller's.
+///
+/// A runtime of one thread for each processor costs less than one of several threads, which look for each
+/// other's work and wake each other for it. A connection then stays where it is: what it does waits for
+/// nothing but its own thread.
+///
+/// # Errors
+/// As [`serve`].
+///
+/// # Cancel safety
+/// As [`serve`].
+pub async fn serve_on(
+    workers: &[Handle],
+    listener: TcpListener,
+    gateway: Gateway,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<Drained> {
     let inner = gateway.clone();
     let handler = move |request| {
         let gateway = inner.clone();
-        async move { gateway.handle(request).await }
+        // Boxed here, so that its kilobytes are moved once and not from one wrapper to the next.
+        Box::pin(async move { gateway.handle(request).await })
     };
-    serve_with(listener, gateway, handler, shutdown).await
+    Server::new(gateway, handler, Workers::new(workers)).run(listener, shutdown).await
 }
 
 /// Like [`serve`], with a function of the caller's that answers each request: it can have routes of
@@ -114,18 +139,13 @@ where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<GateBody>> + Send + 'static,
 {
-    let server = Server {
-        permits: Arc::new(Semaphore::new(gateway.max_connections())),
-        closing: watch::Sender::new(()),
-        gateway,
-        handler,
-    };
-    server.run(listener, shutdown).await
+    Server::new(gateway, handler, Workers::new(&[])).run(listener, shutdown).await
 }
 
 struct Server<H> {
     gateway: Gateway,
     handler: H,
+    workers: Workers,
     permits: Arc<Semaphore>,
     /// Tells connections to end; each holds a receiver until it has, sessions included.
     closing: watch::Sender<()>,
@@ -136,6 +156,16 @@ where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<GateBody>> + Send + 'static,
 {
+    fn new(gateway: Gateway, handler: H, workers: Workers) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(gateway.max_connections())),
+            closing: watch::Sender::new(()),
+            gateway,
+            handler,
+            workers,
+        }
+    }
+
     async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
         if let Err(error) = SockRef::from(&listener).listen(BACKLOG) {
             log::debug!("the backlog stays as it is: {error}");
@@ -178,11 +208,12 @@ where
                     Ok((stream, peer)) => {
                         // One that is too many for its address is closed by being dropped.
                         let Ok(place) = self.gateway.enter(peer.ip()) else { continue };
-                        let connection = self.connection(stream);
-                        connections.spawn(async move {
-                            connection.await;
+                        let connection = self.connection(&stream);
+                        let serve = |stream| async move {
+                            connection.serve(stream).await;
                             drop((permit, place));
-                        });
+                        };
+                        self.workers.spawn(stream, serve, connections);
                     }
                     Err(error) => self.survive(error).await?,
                 },
@@ -209,27 +240,21 @@ where
         }
     }
 
-    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + use<H, F> {
+    /// Prepares a connection.
+    fn connection(&self, stream: &TcpStream) -> Connection<H> {
         // Without it the kernel holds back small pieces, 40 ms per token at worst.
         if let Err(error) = stream.set_nodelay(true) {
             log::debug!("set_nodelay failed: {error}");
         }
-        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive()) {
+        if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&keepalive()) {
             log::debug!("set_tcp_keepalive failed: {error}");
         }
-        let (tls, bounds) = (self.gateway.tls(), self.gateway.bounds());
-        let sinks = Arc::clone(self.gateway.sinks());
-        let (handler, closing) = (self.handler.clone(), self.closing.subscribe());
-        async move {
-            match tls {
-                Some(tls) => serve_tls(stream, &tls, (bounds, &sinks), handler, closing).await,
-                None => {
-                    let kept = (bounds.clocks, &sinks);
-                    if let Some(broken) = http1::serve(stream, kept, handler, closing).await {
-                        reset(&broken);
-                    }
-                }
-            }
+        Connection {
+            tls: self.gateway.tls(),
+            bounds: self.gateway.bounds(),
+            sinks: Arc::clone(self.gateway.sinks()),
+            handler: self.handler.clone(),
+            closing: self.closing.subscribe(),
         }
     }
 
@@ -249,6 +274,34 @@ where
             connections.shutdown().await;
         }
         ended
+    }
+}
+
+/// What one connection is served with.
+struct Connection<H> {
+    tls: Option<TlsAcceptor>,
+    bounds: Bounds,
+    sinks: Sinks,
+    handler: H,
+    closing: watch::Receiver<()>,
+}
+
+impl<H, F> Connection<H>
+where
+    H: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<GateBody>> + Send + 'static,
+{
+    async fn serve(self, stream: TcpStream) {
+        let Self { tls, bounds, sinks, handler, closing } = self;
+        match tls {
+            Some(tls) => serve_tls(stream, &tls, (bounds, &sinks), handler, closing).await,
+            None => {
+                let kept = (bounds.clocks, &sinks);
+                if let Some(broken) = http1::serve(stream, kept, handler, closing).await {
+                    reset(&broken);
+                }
+            }
+        }
     }
 }
 

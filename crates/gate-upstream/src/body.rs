@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind, is_request_body};
 use crate::exchange::Exchange;
 use crate::pool::Lease;
+use crate::wakes::Wakes;
 
 /// The body of an [`UpstreamResponse`](crate::UpstreamResponse).
 ///
@@ -24,6 +25,13 @@ use crate::pool::Lease;
 /// holds all the same: once it has passed, what is still to come is not handed out.
 #[derive(Debug)]
 pub struct UpstreamBody {
+    wakes: Wakes,
+    transfer: Transfer,
+}
+
+/// What comes over the connection, and the connection.
+#[derive(Debug)]
+struct Transfer {
     incoming: Incoming,
     /// `None` once the body has ended or failed.
     live: Option<Live>,
@@ -47,15 +55,18 @@ impl UpstreamBody {
         lease: Lease,
         exchange: Exchange,
     ) -> Self {
+        let wakes = exchange.wakes.clone();
         let live = Live { connection, lease, exchange, last_data: Instant::now(), is_request_broken: false };
-        let mut body = Self { incoming, live: Some(live) };
+        let mut transfer = Transfer { incoming, live: Some(live) };
         // An empty body is never polled.
-        if body.incoming.is_end_stream() {
-            body.finish();
+        if transfer.incoming.is_end_stream() {
+            transfer.finish();
         }
-        body
+        Self { wakes, transfer }
     }
+}
 
+impl Transfer {
     /// Gives the connection back. Called with the last piece of data rather than after it, since a
     /// reader who knows the length does not ask again.
     fn finish(&mut self) {
@@ -69,6 +80,50 @@ impl UpstreamBody {
         let live = self.live.take();
         Poll::Ready(live.map(|live| Err(live.exchange.error(Sent::Maybe, fault))))
     }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let Some(live) = &mut self.live else { return Poll::Ready(None) };
+        // The connection first: it fills the one slot that `incoming` then takes from. If it fails,
+        // `incoming` tells, after the data that came before.
+        if let Poll::Ready(Err(error)) = live.connection.poll_drive(cx) {
+            live.is_request_broken = is_request_body(&error);
+        }
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers are for the next hop only if it asked for them, and nobody did.
+                    let Ok(data) = frame.into_data() else { continue };
+                    live.last_data = Instant::now();
+                    // The timer below is for silence; a provider that never pauses does not get there.
+                    if live.exchange.is_over(live.last_data) {
+                        return self.fail(UpstreamErrorKind::TotalTimeout.into());
+                    }
+                    if self.incoming.is_end_stream() {
+                        self.finish();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(_))) if live.is_request_broken => {
+                    return self.fail(UpstreamErrorKind::RequestBody.into());
+                }
+                Poll::Ready(Some(Err(error))) => return self.fail(Fault::mid_body(error)),
+                Poll::Ready(None) => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                // Hyper ends `incoming` before the connection; if it ever did not, nobody would wake us.
+                Poll::Pending if live.connection.has_ended() => {
+                    return self.fail(UpstreamErrorKind::ClosedMidBody.into());
+                }
+                Poll::Pending => break,
+            }
+        }
+        let (since, limit) = (live.last_data, live.exchange.timeouts.read);
+        match live.exchange.poll_expired(since, limit, UpstreamErrorKind::ReadTimeout, cx) {
+            Poll::Ready(kind) => self.fail(kind.into()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl Body for UpstreamBody {
@@ -79,55 +134,15 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let this = &mut *self;
-        let Some(live) = &mut this.live else { return Poll::Ready(None) };
-        // The connection first: it fills the one slot that `incoming` then takes from. If it fails,
-        // `incoming` tells, after the data that came before.
-        if let Poll::Ready(Err(error)) = live.connection.poll_drive(cx) {
-            live.is_request_broken = is_request_body(&error);
-        }
-        loop {
-            match Pin::new(&mut this.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    // Trailers are for the next hop only if it asked for them, and nobody did.
-                    let Ok(data) = frame.into_data() else { continue };
-                    live.last_data = Instant::now();
-                    // The timer below is for silence; a provider that never pauses does not get there.
-                    if live.exchange.is_over(live.last_data) {
-                        return this.fail(UpstreamErrorKind::TotalTimeout.into());
-                    }
-                    if this.incoming.is_end_stream() {
-                        this.finish();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Poll::Ready(Some(Err(_))) if live.is_request_broken => {
-                    return this.fail(UpstreamErrorKind::RequestBody.into());
-                }
-                Poll::Ready(Some(Err(error))) => return this.fail(Fault::mid_body(error)),
-                Poll::Ready(None) => {
-                    this.finish();
-                    return Poll::Ready(None);
-                }
-                // Hyper ends `incoming` before the connection; if it ever did not, nobody would wake us.
-                Poll::Pending if live.connection.has_ended() => {
-                    return this.fail(UpstreamErrorKind::ClosedMidBody.into());
-                }
-                Poll::Pending => break,
-            }
-        }
-        let (since, limit) = (live.last_data, live.exchange.timeouts.read);
-        match live.exchange.poll_expired(since, limit, UpstreamErrorKind::ReadTimeout, cx) {
-            Poll::Ready(kind) => this.fail(kind.into()),
-            Poll::Pending => Poll::Pending,
-        }
+        let Self { wakes, transfer } = &mut *self;
+        wakes.poll(cx, |cx| transfer.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.live.is_none() || self.incoming.is_end_stream()
+        self.transfer.live.is_none() || self.transfer.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.transfer.incoming.size_hint()
     }
 }

@@ -12,11 +12,17 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::runtime::{self, Handle};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use crate::RequestBody;
 use crate::wire::{Transport, Wire, WireState};
+
+/// Returns the runtime of the calling thread.
+pub(crate) fn here() -> Option<runtime::Id> {
+    Handle::try_current().ok().map(|handle| handle.id())
+}
 
 /// A connection and when it has to go.
 pub(crate) struct Connection {
@@ -24,6 +30,8 @@ pub(crate) struct Connection {
     driver: http1::Connection<TokioIo<Wire>, RequestBody>,
     progress: Arc<WireState>,
     has_ended: bool,
+    /// The runtime that its socket wakes.
+    home: Option<runtime::Id>,
     /// When it is too old for a further request.
     pub(crate) retire_at: Option<Instant>,
     /// When it last came back to the pool.
@@ -36,7 +44,8 @@ impl Connection {
         let progress = Arc::new(WireState::default());
         let wire = TokioIo::new(Wire::new(transport, Arc::clone(&progress)));
         let (sender, driver) = http1::handshake(wire).await?;
-        Ok(Self { sender, driver, progress, has_ended: false, retire_at, idle_since: Instant::now() })
+        let (home, idle_since) = (here(), Instant::now());
+        Ok(Self { sender, driver, progress, has_ended: false, home, retire_at, idle_since })
     }
 
     /// Hands a request over. The future yields the response head, but only
@@ -58,6 +67,12 @@ impl Connection {
         let outcome = Pin::new(&mut self.driver).poll(cx);
         self.has_ended = outcome.is_ready();
         outcome
+    }
+
+    /// Tells whether the connection was made in this runtime. Elsewhere it works as well, but each
+    /// readiness of its socket then crosses from one thread to another.
+    pub(crate) fn is_at_home(&self, here: Option<runtime::Id>) -> bool {
+        self.home == here
     }
 
     /// Returns whether the connection has ended.

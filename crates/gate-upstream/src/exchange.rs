@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::deadline::{Alarm, after, earlier};
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
 use crate::settings::Timeouts;
+use crate::wakes::Wakes;
 
 /// What stays the same from the call to the end of the body: whose exchange it is, and its limits.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Exchange {
     pub(crate) total: Option<Instant>,
     /// How often the request was sent again.
     pub(crate) retries: u32,
+    /// Through which everything about it is polled, from the first byte sent to the last one read.
+    pub(crate) wakes: Wakes,
     alarm: Alarm,
 }
 
@@ -32,7 +35,7 @@ impl Exchange {
     /// Starts the clock of an exchange.
     pub(crate) fn start(endpoint: Arc<str>, timeouts: Timeouts) -> Self {
         let total = after(Instant::now(), timeouts.total);
-        Self { endpoint, timeouts, total, retries: 0, alarm: Alarm::default() }
+        Self { endpoint, timeouts, total, retries: 0, wakes: Wakes::new(), alarm: Alarm::default() }
     }
 
     /// Makes the error that ends this exchange.
@@ -93,7 +96,8 @@ impl Exchange {
         let mut head = pin!(connection.send(request));
         let mut written = before;
         let mut last_write = Instant::now();
-        poll_fn(|cx| {
+        let wakes = self.wakes.clone();
+        let mut poll = |cx: &mut Context<'_>| {
             // An error of the connection reaches us through `head`, where hyper sends it first.
             let _ = connection.poll_drive(cx);
             if let Poll::Ready(outcome) = head.as_mut().poll(cx) {
@@ -119,7 +123,7 @@ impl Exchange {
                 (self.timeouts.first_byte, UpstreamErrorKind::FirstByteTimeout)
             };
             self.poll_expired(last_write, limit, kind, cx).map(|kind| Err(kind.into()))
-        })
-        .await
+        };
+        poll_fn(|cx| wakes.poll(cx, &mut poll)).await
     }
 }

@@ -42,6 +42,7 @@ mod response;
 mod settings;
 mod tls;
 mod upgrade;
+mod wakes;
 mod wire;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::Connection;
+use crate::connection::{self, Connection};
 use crate::deadline::{after, earlier};
 use crate::error::{Fault, UpstreamErrorKind};
 use crate::settings::{PoolSettings, TlsSettings};
@@ -162,12 +162,18 @@ impl Pool {
         }
     }
 
-    /// Takes the newest idle connection that is alive, and closes those that are not.
+    /// Takes the newest idle connection that is alive, and closes those that are not. One of the caller's
+    /// own runtime comes before all others.
     fn checkout(&self) -> Option<Box<Connection>> {
+        let here = connection::here();
         loop {
-            // A statement of its own: in the head of a `while let` the lock would live on.
-            let newest = self.lock().pop();
-            let mut connection = newest?;
+            let mut connection = {
+                let mut idle = self.lock();
+                match idle.iter().rposition(|connection| connection.is_at_home(here)) {
+                    Some(at) => idle.remove(at),
+                    None => idle.pop()?,
+                }
+            };
             if !self.has_expired(&connection, Instant::now()) && connection.is_reusable() {
                 self.reused.fetch_add(1, Relaxed);
                 return Some(connection);

@@ -9,8 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::tls;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -94,6 +97,7 @@ impl Reply {
 pub(super) struct Caller {
     host: String,
     port: u16,
+    is_tls: bool,
     authority: String,
     prefix: String,
     key: String,
@@ -106,10 +110,11 @@ impl Caller {
     /// What is wrong with the address, continuing a sentence.
     pub(super) fn try_new(url: &str, key: String) -> Result<Self, &'static str> {
         let uri: Uri = url.parse().map_err(|_| "is no URL: write one such as http://127.0.0.1:8848")?;
+        let mut is_tls = false;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => return Err("is https, which doctor does not speak: ask behind the TLS proxy"),
-            _ => return Err("is no URL: begin it with http://"),
+            Some("https") => is_tls = true,
+            _ => return Err("is no URL: begin it with http:// or https://"),
         }
         let authority = uri.authority().ok_or("names no host")?;
         if HeaderValue::from_str(&key).is_err() {
@@ -118,7 +123,8 @@ impl Caller {
         let path = uri.path().trim_end_matches('/');
         Ok(Self {
             host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            is_tls,
             authority: authority.to_string(),
             prefix: path.strip_suffix("/v1").unwrap_or(path).to_owned(),
             key,
@@ -126,7 +132,8 @@ impl Caller {
     }
 
     pub(super) fn base(&self) -> String {
-        format!("http://{}{}", self.authority, self.prefix)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.prefix)
     }
 
     /// Returns the key as a bearer token.
@@ -155,34 +162,11 @@ impl Caller {
             .await
             .map_err(|_| "no connection in time".to_owned())?
             .map_err(|error| format!("no connection: {error}"))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        let exchange = async {
-            let started = Instant::now();
-            let response = sender.send_request(request).await.map_err(|error| chain(&error))?;
-            let to_head = started.elapsed();
-            let (head, mut body) = response.into_parts();
-            let (mut bytes, mut pieces, mut first) = (Vec::new(), 0, None);
-            while let Some(frame) = body.frame().await {
-                let frame =
-                    frame.map_err(|error| format!("{}, and then it breaks off: {error}", head.status))?;
-                let Ok(data) = frame.into_data() else { continue };
-                first.get_or_insert_with(Instant::now);
-                pieces += 1;
-                bytes.extend_from_slice(&data);
-                if bytes.len() > MAX_BYTES {
-                    return Err(format!("{}, and more than 8 MiB", head.status));
-                }
-            }
-            let spread = first.map_or(Duration::ZERO, |first| first.elapsed());
-            Ok(Reply { status: head.status, headers: head.headers, body: bytes, pieces, spread, to_head })
-        };
-        let (mut exchange, connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
-        tokio::select! {
-            reply = &mut exchange => reply,
-            // The connection hands everything over before it ends.
-            _ = connection => exchange.await,
+        if !self.is_tls {
+            return exchange_over(stream, request).await;
         }
+        let stream = timeout(CONNECT, tls::connect(&self.host, stream)).await;
+        exchange_over(stream.map_err(|_| "no TLS in time".to_owned())??, request).await
     }
 
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, String> {
@@ -201,6 +185,40 @@ impl Caller {
         }
         let body = Full::new(Bytes::from(call.body.unwrap_or_default()));
         request.body(body).map_err(|error| format!("the request cannot be made: {error}"))
+    }
+}
+
+/// Sends a request over a connection and reads the whole answer.
+async fn exchange_over<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Reply, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let exchange = async {
+        let started = Instant::now();
+        let response = sender.send_request(request).await.map_err(|error| chain(&error))?;
+        let to_head = started.elapsed();
+        let (head, mut body) = response.into_parts();
+        let (mut bytes, mut pieces, mut first) = (Vec::new(), 0, None);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| format!("{}, and then it breaks off: {error}", head.status))?;
+            let Ok(data) = frame.into_data() else { continue };
+            first.get_or_insert_with(Instant::now);
+            pieces += 1;
+            bytes.extend_from_slice(&data);
+            if bytes.len() > MAX_BYTES {
+                return Err(format!("{}, and more than 8 MiB", head.status));
+            }
+        }
+        let spread = first.map_or(Duration::ZERO, |first| first.elapsed());
+        Ok(Reply { status: head.status, headers: head.headers, body: bytes, pieces, spread, to_head })
+    };
+    let (mut exchange, connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
+    tokio::select! {
+        reply = &mut exchange => reply,
+        // The connection hands everything over before it ends.
+        _ = connection => exchange.await,
     }
 }
 

@@ -47,8 +47,8 @@ fn addresses_are_those_that_clients_are_given() {
     check("http://127.0.0.1:8848", Ok("http://127.0.0.1:8848"));
     check("http://gate:80/v1/", Ok("http://gate:80"));
     check("http://gate/llm/v1", Ok("http://gate/llm"));
-    check("https://gate", Err("is https, which doctor does not speak: ask behind the TLS proxy"));
-    check("127.0.0.1:8848", Err("is no URL: begin it with http://"));
+    check("https://gate/v1", Ok("https://gate"));
+    check("127.0.0.1:8848", Err("is no URL: begin it with http:// or https://"));
     check("http://a b", Err("is no URL: write one such as http://127.0.0.1:8848"));
 }
 

@@ -33,6 +33,40 @@ async fn doctor_finds_nothing_wrong_with_the_demo() {
     assert_eq!(code, Some(1));
 }
 
+// Spec: api A-83.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_asks_a_gateway_behind_tls_whose_authority_is_known() {
+    let home = TempDir::new().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = write(&home, "cert.pem", &certified.cert.pem());
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let stranger = write(&home, "other.pem", &other.cert.pem());
+    write(&home, "key.pem", &certified.signing_key.serialize_pem());
+    let tls = "[llm.tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n";
+    let mock = MockUpstream::answering(|_| Reply::json(200, "{}"));
+    let config = config_for(mock.bind().await.unwrap()) + tls;
+    let process = Process::with_config(&home, &config, &[]);
+    let ask = |host: &str, authorities: &std::path::Path| {
+        let url = format!("https://{host}:{}", process.address.port());
+        let mut doctor = command(home.path());
+        doctor.env("SSL_CERT_FILE", authorities).args(["doctor", "--openai", "--url", &url]);
+        let output = doctor.output().unwrap();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, said) = ask("localhost", &certificate);
+    assert!(said.contains(" asks https://localhost:") && said.contains(", 0 failed"), "{said}");
+    assert_eq!(code, Some(0), "{said}");
+    // Another's authority, and another name.
+    for (host, authorities) in [("localhost", &stranger), ("127.0.0.1", &certificate)] {
+        let (code, said) = ask(host, authorities);
+        assert!(
+            said.contains("no TLS: invalid peer certificate") && said.contains("SSL_CERT_FILE"),
+            "{said}"
+        );
+        assert_eq!(code, Some(1), "{said}");
+    }
+}
+
 // Spec: mvp M-17.
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_asks_no_provider_unless_told() {

@@ -162,9 +162,9 @@ impl Walk<'_> {
         {
             let (Some(above), Some(dict)) = (self.nodes.get(parent), value.as_dict()) else { continue };
             let place = Place {
-                id: format!("{}.{name}", above.id),
-                alias: above.alias.as_ref().map(|alias| format!("{alias}.{name}")),
-                key: format!("{}.{name}", above.key),
+                id: [&above.id, ".", name].concat(),
+                alias: above.alias.as_ref().map(|alias| [alias, ".", name].concat()),
+                key: [&above.key, ".", name].concat(),
                 kind: above.kind,
                 parent: Some(parent),
             };
@@ -237,7 +237,7 @@ impl Walk<'_> {
             );
             self.findings.problem(&origin.key, origin.source.clone(), message);
         }
-        let Inherited { anthropic_version, inject_stream_usage, .. } = &own.inherited;
+        let Inherited { anthropic_version, inject_stream_usage, .. } = own.inherited();
         let version = anthropic_version.as_ref().map(|set| (ProviderKind::Anthropic, &set.origin));
         let injection = inject_stream_usage.as_ref().map(|set| (ProviderKind::OpenAi, &set.origin));
         for (_, origin) in [version, injection].into_iter().flatten().filter(|(of, _)| *of != kind) {

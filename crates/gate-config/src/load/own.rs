@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use gate_model_ref::{ModelRef, ProviderKind};
@@ -9,6 +10,7 @@ use gate_model_ref::{ModelRef, ProviderKind};
 use crate::file_access;
 use crate::problem::Findings;
 use crate::section::{Section, Set};
+use crate::setting::TableKind;
 use crate::sources::Sources;
 use crate::{ApiBase, AuthStyle, OnDisconnect, Secret, Source};
 
@@ -24,7 +26,22 @@ pub(super) struct Own {
     pub(super) open: Option<Set<bool>>,
     pub(super) weight: Option<Set<u64>>,
     pub(super) fallback: Option<Set<Vec<String>>>,
-    pub(super) inherited: Inherited,
+    inherited: Option<Box<Inherited>>,
+}
+
+/// What a table inherits to those below it that says nothing of this kind.
+static NOTHING: LazyLock<Inherited> = LazyLock::new(Inherited::default);
+
+impl Own {
+    /// Returns the settings that tables below inherit.
+    pub(super) fn inherited(&self) -> &Inherited {
+        self.inherited.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// Tells whether tables below inherit anything from this one that it has not inherited itself.
+    pub(super) const fn has_inherited(&self) -> bool {
+        self.inherited.is_some()
+    }
 }
 
 /// The settings that tables below inherit.
@@ -78,6 +95,8 @@ impl Inherited {
 
 /// Reads what a table says itself, and reports what means nothing.
 pub(super) fn read(section: &Section<'_>, sources: &Sources, findings: &mut Findings) -> Own {
+    // Most model sections say nothing else, and there may be thousands.
+    let has_any = section.dict.keys().any(|name| TableKind::ProviderRoot.find(name).is_some());
     let own = Own {
         kind: section.word("type", ProviderKind::ALL, ProviderKind::as_str),
         model: section.text("model").and_then(|set| parsed(set, model_name, findings)),
@@ -87,32 +106,37 @@ pub(super) fn read(section: &Section<'_>, sources: &Sources, findings: &mut Find
         open: section.flag("open"),
         weight: section.whole("weight"),
         fallback: section.texts("fallback"),
-        inherited: Inherited {
-            api_base: section.text("api_base").and_then(|set| {
-                parsed(set, |text| ApiBase::parse(&text).map_err(|e| e.to_string()), findings)
-            }),
-            api_keys: keys(section, sources, findings),
-            auth: section.word("auth", AuthStyle::ALL, AuthStyle::as_str),
-            query: section.pairs("query"),
-            headers: section.pairs("headers").and_then(|set| parsed(set, headers, findings)),
-            exact_base: section.flag("exact_base"),
-            timeout: section.seconds("timeout"),
-            max_tokens: section.whole("max_tokens"),
-            max_connections: section.whole("max_connections"),
-            ca_file: pem_file(section, "ca_file", Pem::Certificate, findings),
-            client_cert_file: pem_file(section, "client_cert_file", Pem::Certificate, findings),
-            client_key_file: pem_file(section, "client_key_file", Pem::PrivateKey, findings),
-            anthropic_version: section
-                .text("anthropic_version")
-                .and_then(|set| parsed(set, header_value, findings)),
-            websocket: section.flag("websocket"),
-            on_disconnect: section.word("on_disconnect", OnDisconnect::ALL, OnDisconnect::as_str),
-            inject_stream_usage: section.flag("inject_stream_usage"),
-            hedge_after_ms: section.whole("hedge_after_ms"),
-        },
+        inherited: has_any.then(|| Box::new(inherited(section, sources, findings))),
     };
     check_client_pair(section, findings);
     own
+}
+
+/// Reads the settings that tables below inherit.
+fn inherited(section: &Section<'_>, sources: &Sources, findings: &mut Findings) -> Inherited {
+    Inherited {
+        api_base: section
+            .text("api_base")
+            .and_then(|set| parsed(set, |text| ApiBase::parse(&text).map_err(|e| e.to_string()), findings)),
+        api_keys: keys(section, sources, findings),
+        auth: section.word("auth", AuthStyle::ALL, AuthStyle::as_str),
+        query: section.pairs("query"),
+        headers: section.pairs("headers").and_then(|set| parsed(set, headers, findings)),
+        exact_base: section.flag("exact_base"),
+        timeout: section.seconds("timeout"),
+        max_tokens: section.whole("max_tokens"),
+        max_connections: section.whole("max_connections"),
+        ca_file: pem_file(section, "ca_file", Pem::Certificate, findings),
+        client_cert_file: pem_file(section, "client_cert_file", Pem::Certificate, findings),
+        client_key_file: pem_file(section, "client_key_file", Pem::PrivateKey, findings),
+        anthropic_version: section
+            .text("anthropic_version")
+            .and_then(|set| parsed(set, header_value, findings)),
+        websocket: section.flag("websocket"),
+        on_disconnect: section.word("on_disconnect", OnDisconnect::ALL, OnDisconnect::as_str),
+        inject_stream_usage: section.flag("inject_stream_usage"),
+        hedge_after_ms: section.whole("hedge_after_ms"),
+    }
 }
 
 /// Reads the keys of a table, wherever they are: `api_key`, or the list `api_keys`.

@@ -1,6 +1,7 @@
 //! From tables to providers: inheritance, applied once, with the origin of every setting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use gate_model_ref::ProviderKind;
@@ -16,23 +17,29 @@ use super::own::Inherited;
 
 /// Resolves every provider of the tree, in the order of its tables.
 pub(super) fn resolve(nodes: &Nodes, layers: &Layers, findings: &mut Findings) -> Vec<Provider> {
-    let mut filled: Vec<Inherited> = Vec::with_capacity(nodes.nodes.len());
+    let top = Rc::new(nodes.top.inherited().clone());
+    let mut filled: Vec<Rc<Inherited>> = Vec::with_capacity(nodes.nodes.len());
     let mut providers = Vec::new();
+    let sections = sections(nodes);
     for (at, node) in nodes.nodes.iter().enumerate() {
         // A table stands after the one above it, so that one is filled already.
-        let above = node.parent.and_then(|parent| filled.get(parent)).unwrap_or(&nodes.top.inherited);
-        let mut settings = node.own.inherited.clone().or(above);
-        if settings.api_base.is_none() {
-            settings.api_base = built_in_base(node.kind);
-        }
+        let above = node.parent.and_then(|parent| filled.get(parent)).unwrap_or(&top);
+        let settings = if node.own.has_inherited() || above.api_base.is_none() {
+            let mut settings = node.own.inherited().clone().or(above);
+            settings.api_base = settings.api_base.or_else(|| built_in_base(node.kind));
+            Rc::new(settings)
+        } else {
+            Rc::clone(above)
+        };
         if node.role == Role::Provider {
             warn_of_foreign_key(node, nodes, &filled, &settings, findings);
             refuse_model_in_path(node, &settings, findings);
-            providers.extend(provider(at, nodes, &settings, layers));
+            let own = sections.get(&at).map_or(&[][..], Vec::as_slice);
+            providers.extend(provider(node, own, &settings, layers));
         }
         filled.push(settings);
     }
-    warn_of_shared_key(&nodes.top.inherited, &providers, findings);
+    warn_of_shared_key(nodes.top.inherited(), &providers, findings);
     warn_of_missing_keys(&providers, findings);
     providers
 }
@@ -81,7 +88,7 @@ fn built_in_base(kind: ProviderKind) -> Option<Set<ApiBase>> {
 fn refuse_model_in_path(node: &Node, settings: &Inherited, findings: &mut Findings) {
     let Some(base) = settings.api_base.as_ref().filter(|base| base.value.has_model_in_path()) else { return };
     // One that inherits from another provider adds nothing to what was said there.
-    let is_first = node.own.inherited.api_base.is_some() || node.parent.is_none();
+    let is_first = node.own.inherited().api_base.is_some() || node.parent.is_none();
     if node.kind == ProviderKind::Anthropic && is_first {
         let message =
             "has `{model}`, which only providers of kind openai can have; write the model's own base";
@@ -93,7 +100,7 @@ fn refuse_model_in_path(node: &Node, settings: &Inherited, findings: &mut Findin
 fn warn_of_foreign_key(
     node: &Node,
     nodes: &Nodes,
-    filled: &[Inherited],
+    filled: &[Rc<Inherited>],
     settings: &Inherited,
     findings: &mut Findings,
 ) {
@@ -109,19 +116,19 @@ fn warn_of_foreign_key(
         );
         findings.warning(format!("{}.api_base", node.key), base.origin.source.clone(), message);
     }
-    if node.own.inherited.api_keys.is_some() {
+    if node.own.inherited().api_keys.is_some() {
         return;
     }
     // The table that gave the key, `None` being `[llm.provider]`.
     let mut giver = node.parent;
     while let Some(above) =
-        giver.and_then(|at| nodes.nodes.get(at)).filter(|node| node.own.inherited.api_keys.is_none())
+        giver.and_then(|at| nodes.nodes.get(at)).filter(|node| node.own.inherited().api_keys.is_none())
     {
         giver = above.parent;
     }
     let given_for = match giver {
         Some(at) => filled.get(at).and_then(|above| above.api_base.as_ref()),
-        None => nodes.top.inherited.api_base.as_ref(),
+        None => nodes.top.inherited().api_base.as_ref(),
     };
     let is_foreign = match given_for {
         Some(given_for) => !given_for.value.is_same_host(&base.value),
@@ -138,11 +145,10 @@ fn warn_of_foreign_key(
 }
 
 /// Makes one provider of its table; the base is always there, as the kind root has a built-in one.
-fn provider(at: usize, nodes: &Nodes, settings: &Inherited, layers: &Layers) -> Option<Provider> {
-    let node = nodes.nodes.get(at)?;
+fn provider(node: &Node, sections: &[&Node], settings: &Inherited, layers: &Layers) -> Option<Provider> {
     let Inherited { api_base, api_keys, auth, .. } = settings;
     let keys = value(api_keys.as_ref()).unwrap_or_default();
-    let models = models(at, nodes);
+    let models = models(node, sections);
     let is_root = node.parent.is_none();
     let is_own_open = node.own.open.as_ref().is_some_and(|open| open.value);
     let losers = layers.losers.iter().filter(|((kind, _), _)| is_root && *kind == node.kind);
@@ -199,10 +205,20 @@ fn default_auth(kind: ProviderKind, key: Option<&Origin>) -> AuthStyle {
     }
 }
 
-/// Returns a provider's own models: its default, its list, and the sections below it that belong to
-/// no provider nearer to them.
-fn models(at: usize, nodes: &Nodes) -> Vec<Model> {
-    let Some(node) = nodes.nodes.get(at) else { return Vec::new() };
+/// Returns the model sections of each provider: those below it that belong to no provider nearer to
+/// them.
+fn sections(nodes: &Nodes) -> HashMap<usize, Vec<&Node>> {
+    let mut sections: HashMap<usize, Vec<&Node>> = HashMap::new();
+    for section in nodes.nodes.iter().filter(|node| node.role == Role::ModelSection) {
+        if let Some(provider) = owner(section, nodes) {
+            sections.entry(provider).or_default().push(section);
+        }
+    }
+    sections
+}
+
+/// Returns a provider's own models: its default, its list, and its sections.
+fn models(node: &Node, sections: &[&Node]) -> Vec<Model> {
     let listed = node.own.model.iter().map(|set| &set.value);
     let listed = listed.chain(node.own.models.iter().flat_map(|set| &set.value));
     let listed = listed.map(|name| Model {
@@ -211,16 +227,12 @@ fn models(at: usize, nodes: &Nodes) -> Vec<Model> {
         is_section: false,
         max_tokens: None,
     });
-    let sections = nodes
-        .nodes
-        .iter()
-        .filter(|section| section.role == Role::ModelSection && owner(section, nodes) == Some(at));
-    let sections = sections.filter_map(|section| {
+    let sections = sections.iter().filter_map(|section| {
         Some(Model {
             name: section.id.strip_prefix(&node.id)?.strip_prefix('.')?.to_owned(),
             upstream: section.own.model.as_ref()?.value.clone(),
             is_section: true,
-            max_tokens: value(section.own.inherited.max_tokens.as_ref()),
+            max_tokens: value(section.own.inherited().max_tokens.as_ref()),
         })
     });
     // What says the same is there once: a section often names a model that the list has too.

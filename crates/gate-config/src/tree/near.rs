@@ -39,7 +39,7 @@ pub(super) fn names(tree: &ProviderTree, name: &str, scope: Scope) -> Vec<String
 }
 
 /// A name in lower case, and what rules others out at a glance.
-struct Looks<'a> {
+pub(crate) struct Looks<'a> {
     text: &'a str,
     bytes: u64,
     limit: usize,
@@ -47,11 +47,16 @@ struct Looks<'a> {
 
 impl<'a> Looks<'a> {
     fn of(text: &'a str) -> Self {
-        Self { text, bytes: bytes_of(text), limit: (text.len() / 3 + 1).min(FARTHEST) }
+        Self::within(text, (text.len() / 3 + 1).min(FARTHEST))
+    }
+
+    /// Looks for others that are so many edits away at most; `text` is in lower case.
+    pub(crate) fn within(text: &'a str, limit: usize) -> Self {
+        Self { text, bytes: bytes_of(text), limit }
     }
 
     /// Returns how many edits lie between the name and a configured one, if they are few.
-    fn distance(&self, configured: &str) -> Option<usize> {
+    pub(crate) fn distance(&self, configured: &str) -> Option<usize> {
         // An edit changes the length by one at most, and takes away or adds one byte each.
         let length = self.text.len().abs_diff(configured.len());
         let bytes = (self.bytes ^ bytes_of(configured)).count_ones() as usize;

@@ -144,7 +144,48 @@ async fn only_so_much_is_read_ahead() {
     let _busy = activity.busy();
     peer.write_all(&vec![b'x'; 4 * READ_AHEAD]).await.unwrap();
     assert!(is_content(&mut watch).await);
-    assert!(watch.connection.lock().unwrap().ahead.len() <= READ_AHEAD + 1024);
+    assert!(watch.connection.lock().unwrap().ahead.len() <= READ_AHEAD);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hyper_reads_is_not_read_from_under_it() {
+    let (mut peer, (mut io, mut watch), activity) = connect(1024);
+    let _busy = activity.busy();
+    peer.write_all(&[b'x'; 1024]).await.unwrap();
+    // In the middle of a body the watch takes nothing, and asks for another turn.
+    io.read_exact(&mut [0; 512]).await.unwrap();
+    poll_fn(|cx| {
+        assert!(watch.poll(cx).is_pending());
+        assert!(watch.connection.lock().unwrap().ahead.is_empty());
+        Poll::Ready(())
+    })
+    .await;
+    // hyper waits for more: it will see what comes.
+    io.read_exact(&mut [0; 512]).await.unwrap();
+    poll_fn(|cx| {
+        let mut room = [0; 8];
+        assert!(Pin::new(&mut io).poll_read(cx, &mut ReadBuf::new(&mut room)).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    peer.write_all(b"more").await.unwrap();
+    assert!(poll_fn(|cx| Poll::Ready(watch.poll(cx))).await.is_pending());
+    assert!(watch.connection.lock().unwrap().ahead.is_empty());
+    // Nobody reads: then only the watch can see the client leave.
+    drop(peer);
+    assert_eq!(ended(&mut watch).await, (Ended::Gone, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_in_its_body_is_seen_when_hyper_does_not_read_on() {
+    let (mut peer, (mut io, mut watch), activity) = connect(1024);
+    let _busy = activity.busy();
+    peer.write_all(&[b'x'; 1024]).await.unwrap();
+    io.read_exact(&mut [0; 512]).await.unwrap();
+    drop(peer);
+    // Nothing wakes the task but the watch itself.
+    let outcome = tokio::time::timeout(Duration::from_secs(1), ended(&mut watch)).await;
+    assert_eq!(outcome, Ok((Ended::Gone, 0)));
 }
 
 // Spec: api A-59.

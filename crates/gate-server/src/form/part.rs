@@ -40,12 +40,39 @@ impl Boundary {
     }
 }
 
+/// Which part of a form says where the form goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// `model`: the name.
+    Model,
+    /// `session`: JSON that has the name in it.
+    Session,
+}
+
+impl Key {
+    /// Returns the name of the part.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Session => "session",
+        }
+    }
+
+    /// Returns the longest value: more than any name has, or any session should.
+    pub(crate) const fn max_bytes(self) -> usize {
+        match self {
+            Self::Model => 1024,
+            Self::Session => 256 * 1024,
+        }
+    }
+}
+
 /// What a part of a form is to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// The model's name.
-    Model,
-    /// `model` in other letters, such as `Model`.
+    /// The part by which the form is routed.
+    Key,
+    /// The same name in other letters, such as `Model`.
     Twin,
     /// Anything else.
     Other,
@@ -56,8 +83,8 @@ impl Part {
     ///
     /// # Errors
     /// It is not a list of plain header lines with one `content-disposition: form-data` that has one
-    /// name; or the part is `model`, and a file or encoded.
-    pub(crate) fn parse(head: &[u8]) -> Result<Self, FormError> {
+    /// name; or the form is routed by the part, and it is encoded, or a name in a file.
+    pub(crate) fn parse(head: &[u8], key_part: Key) -> Result<Self, FormError> {
         let mut name = None;
         let mut is_text = true;
         for line in lines(head)? {
@@ -73,16 +100,17 @@ impl Part {
                 if name.replace(found).is_some() {
                     return Err(FormError::BadPartHead);
                 }
-                is_text &= !is_file;
+                // In a browser, JSON with its own content type is a file.
+                is_text &= !is_file || key_part == Key::Session;
             } else if key.eq_ignore_ascii_case(b"content-transfer-encoding") {
                 is_text &=
                     [&b"7bit"[..], b"8bit", b"binary"].iter().any(|plain| value.eq_ignore_ascii_case(plain));
             }
         }
         match name.ok_or(FormError::BadPartHead)? {
-            name if name == b"model" && !is_text => Err(FormError::ModelIsNoText),
-            name if name == b"model" => Ok(Self::Model),
-            name if name.eq_ignore_ascii_case(b"model") => Ok(Self::Twin),
+            name if name == key_part.name().as_bytes() && !is_text => Err(FormError::IsNoText(key_part)),
+            name if name == key_part.name().as_bytes() => Ok(Self::Key),
+            name if name.eq_ignore_ascii_case(key_part.name().as_bytes()) => Ok(Self::Twin),
             _ => Ok(Self::Other),
         }
     }

@@ -1,7 +1,7 @@
 //! What holds for any form: the same however it is cut, as another reader reads it, in bounded
 //! memory, and with a splice that changes nothing but the model.
 
-use super::{Boundary, FormError, FormScanner, MAX_MODEL_BYTES, MAX_PART_HEAD_BYTES, ModelPart};
+use super::{Boundary, FormError, FormScanner, Key, MAX_PART_HEAD_BYTES, RoutingPart};
 use crate::fuzzing::pieces::{pieces, settings_and_bytes};
 
 /// Checks one form of the boundary `b`. The input is a line of settings, which are the sizes of the
@@ -21,23 +21,23 @@ pub fn form(input: &[u8]) {
 
     let spliced = [&form[..model.span.start], b"o3", &form[model.span.end..]].concat();
     let span = model.span.start..model.span.start + 2;
-    assert_eq!(scan(&[&spliced]), Ok(Some(ModelPart { span, value: b"o3".to_vec() })));
+    assert_eq!(scan(&[&spliced]), Ok(Some(RoutingPart { span, value: b"o3".to_vec() })));
     let rest = |parts: Vec<(String, Vec<u8>)>| {
         parts.into_iter().filter(|(name, _)| name != "model").collect::<Vec<_>>()
     };
     assert_eq!(rest(naive_parts(&spliced)), rest(parts), "the other parts");
 }
 
-fn scan(pieces: &[&[u8]]) -> Result<Option<ModelPart>, FormError> {
+fn scan(pieces: &[&[u8]]) -> Result<Option<RoutingPart>, FormError> {
     let Ok(boundary) = Boundary::parse("boundary=b") else { return Ok(None) };
-    let mut scanner = FormScanner::new(&boundary);
+    let mut scanner = FormScanner::new(&boundary, Key::Model);
     for piece in pieces {
         scanner.push(piece)?;
-        let bound = MAX_PART_HEAD_BYTES.max(MAX_MODEL_BYTES) + 16;
+        let bound = MAX_PART_HEAD_BYTES.max(Key::Model.max_bytes()) + 16;
         assert!(scanner.carry.len() <= bound + piece.len(), "{} bytes are held", scanner.carry.len());
     }
     scanner.finish()?;
-    Ok(scanner.model().cloned())
+    Ok(scanner.found().cloned())
 }
 
 /// Reads the names and contents of a form that is known to be one, by cutting it at its boundaries.

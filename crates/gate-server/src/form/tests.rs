@@ -12,12 +12,12 @@ fn boundary() -> Boundary {
 }
 
 fn scan(pieces: &[&[u8]]) -> Found {
-    let mut scanner = FormScanner::new(&boundary());
+    let mut scanner = FormScanner::new(&boundary(), Key::Model);
     for piece in pieces {
         scanner.push(piece)?;
     }
     scanner.finish()?;
-    Ok(scanner.model().map(|model| (String::from_utf8_lossy(&model.value).into_owned(), model.span.clone())))
+    Ok(scanner.found().map(|model| (String::from_utf8_lossy(&model.value).into_owned(), model.span.clone())))
 }
 
 /// Reads a form whole and byte by byte.
@@ -90,12 +90,15 @@ fn a_form_that_readers_could_read_differently_is_refused() {
     check(&format!("--b{}\r\n", " ".repeat(65)), Err(BadBoundary));
     check(&part("file", "x\n--b--"), Err(BadBoundary));
     check("--b\r\ncontent-disposition: form-data; name=a\r\n\r\n--b--", Err(BadBoundary));
-    check(&format!("{model}{model}--b--"), Err(TwoModels));
-    check(&format!("{model}{}--b--", part("Model", "y")), Err(TwoModels));
-    check(&format!("{}{model}--b--", part("MODEL", "y")), Err(TwoModels));
+    check(&format!("{model}{model}--b--"), Err(Repeated(Key::Model)));
+    check(&format!("{model}{}--b--", part("Model", "y")), Err(Repeated(Key::Model)));
+    check(&format!("{}{model}--b--", part("MODEL", "y")), Err(Repeated(Key::Model)));
     check(&format!("{}--b--", part("MODEL", "y")), Ok(None));
-    check(&(part("model", &"x".repeat(MAX_MODEL_BYTES + 1)) + "--b--"), Err(ModelTooLong));
-    check(&(part("model", &"x".repeat(MAX_MODEL_BYTES)) + "--b--"), Ok(Some(&"x".repeat(MAX_MODEL_BYTES))));
+    check(&(part("model", &"x".repeat(Key::Model.max_bytes() + 1)) + "--b--"), Err(TooLong(Key::Model)));
+    check(
+        &(part("model", &"x".repeat(Key::Model.max_bytes())) + "--b--"),
+        Ok(Some(&"x".repeat(Key::Model.max_bytes()))),
+    );
     for head in [
         "",
         "x",
@@ -121,7 +124,7 @@ fn a_form_that_readers_could_read_differently_is_refused() {
     for head in ["; filename=a", "; filename*=utf-8''a", "\r\ncontent-transfer-encoding: base64"] {
         check(
             &format!("--b\r\ncontent-disposition: form-data; name=model{head}\r\n\r\nx\r\n--b--"),
-            Err(ModelIsNoText),
+            Err(IsNoText(Key::Model)),
         );
     }
 }
@@ -152,7 +155,7 @@ fn the_boundary_comes_from_the_content_type() {
 
 #[test]
 fn a_huge_file_is_not_held() {
-    let mut scanner = FormScanner::new(&boundary());
+    let mut scanner = FormScanner::new(&boundary(), Key::Model);
     scanner.push(b"--b\r\ncontent-disposition: form-data; name=file; filename=a\r\n\r\n").unwrap();
     let piece = [b'\n'; 64 * 1024];
     for _ in 0..1000 {

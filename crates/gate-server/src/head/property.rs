@@ -10,13 +10,15 @@ use http_body::Body as _;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::RequestHead;
+use super::members::Members as OurMembers;
+use super::{RequestHead, scan};
 use crate::fuzzing::pieces::settings_and_bytes;
 
 /// Checks one body. The first line of the input is the upstream model, the rest the body.
 pub fn request_head(input: &[u8]) {
     let (upstream, body) = settings_and_bytes(input);
     let Ok(upstream) = std::str::from_utf8(upstream) else { return };
+    readers_agree(body);
     let body = Bytes::copy_from_slice(body);
     // It refuses less than we do: half of a surrogate pair, depth and large numbers aside.
     let naive = serde_json::from_slice::<Members>(&body).ok();
@@ -35,6 +37,21 @@ pub fn request_head(input: &[u8]) {
         }
         (Err(error), Some(members)) => assert!(members.are_doubtful(), "{} for {members:?}", error.message),
         (Err(_), None) => {}
+    }
+}
+
+/// The quick reader reads a body as the thorough one does, or is not sure of it; and it is sure of what
+/// is right and plain.
+pub(super) fn readers_agree(body: &[u8]) {
+    let is_plain = !body.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\')
+        && body.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() < 60;
+    let thorough = OurMembers::read_with_serde(body).ok();
+    let quick = scan::members(body);
+    if quick.is_some() || is_plain {
+        assert_eq!(quick, thorough, "{}", String::from_utf8_lossy(body));
+        // The heads have places in the body as well.
+        let head = |members: &_| RequestHead::of_members(members, body).ok();
+        assert_eq!(quick.as_ref().and_then(head), thorough.as_ref().and_then(head));
     }
 }
 

@@ -7,6 +7,7 @@ use http_body::Body;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
+use super::members::MAX_TOKENS_KEYS;
 use super::*;
 
 fn model(body: &str) -> Result<Option<String>, (ErrorCode, String)> {

@@ -1,7 +1,5 @@
 //! Header rules, as lists of what passes.
 
-use http::HeaderValue;
-
 use super::*;
 
 fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -18,7 +16,7 @@ fn names(map: &HeaderMap) -> Vec<&str> {
     names
 }
 
-// Spec: api.
+// Spec: api; security S-41.
 #[test]
 fn a_request_keeps_what_the_vendor_reads() {
     let mut headers = map(&[
@@ -28,6 +26,7 @@ fn a_request_keeps_what_the_vendor_reads() {
         ("authorization", "Bearer k"),
         ("x-api-key", "k"),
         ("api-key", "k"),
+        ("x-goog-api-key", "k"),
         ("cookie", "a=b"),
         ("proxy-authorization", "x"),
         ("proxy-anything", "x"),

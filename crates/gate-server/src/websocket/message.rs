@@ -154,6 +154,9 @@ impl MessageReader {
             let mut payload = self.buffer.split_to(length);
             mask(&mut payload, key);
             if head.opcode.is_control() {
+                if head.opcode == Opcode::Close {
+                    check_close(&payload)?;
+                }
                 self.rest();
                 return Ok(Some(Inbound::Control(head.opcode, payload.freeze())));
             }
@@ -205,6 +208,25 @@ impl MessageReader {
             }
         }
     }
+}
+
+/// Checks what a frame that closes says (RFC 6455 §5.5.1, §7.4): nothing, or a code that may be sent and
+/// a reason in UTF-8.
+fn check_close(payload: &[u8]) -> Result<(), Refusal> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return if payload.is_empty() { Ok(()) } else { Err(broken("half a code to close with")) };
+    };
+    match u16::from_be_bytes(*code) {
+        // Those that only a program tells itself are not among them, and those without a meaning yet.
+        1000..=1003 | 1007..=1014 | 3000..=4999 => {}
+        _ => return Err(broken("a code to close with that no frame may have")),
+    }
+    if std::str::from_utf8(reason).is_err() {
+        let message = "the client sent a reason to close that is not UTF-8 (RFC 6455)";
+        let error = ApiError::new(ErrorCode::BadRequest, message);
+        return Err(Refusal::closing(CloseCode::InvalidPayload, error));
+    }
+    Ok(())
 }
 
 fn broken(what: &str) -> Refusal {
@@ -274,6 +296,27 @@ mod tests {
         let mut bytes = frame(Opcode::Text, payload, KEY).to_vec();
         bytes[0] = first;
         bytes
+    }
+
+    // Spec: api A-81.
+    #[test]
+    fn a_close_says_nothing_or_why() {
+        fn check(payload: &[u8], expected: &str) {
+            let found = read_all(&[&frame(Opcode::Close, payload, KEY)], 300);
+            assert_eq!(found, [expected], "{payload:x?}");
+        }
+        check(b"", "Close ");
+        check(b"\x0f\xa1bye", "Close \u{f}\u{fffd}bye");
+        for code in [1000, 1003, 1007, 1014, 3000, 4999_u16] {
+            check(&code.to_be_bytes(), &format!("Close {}", String::from_utf8_lossy(&code.to_be_bytes())));
+        }
+        check(b"\x03", "Protocol the client sent half a code to close with (RFC 6455)");
+        let none = "Protocol the client sent a code to close with that no frame may have (RFC 6455)";
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, u16::MAX] {
+            check(&code.to_be_bytes(), none);
+        }
+        let text = "InvalidPayload the client sent a reason to close that is not UTF-8 (RFC 6455)";
+        check(b"\x03\xe8\xff", text);
     }
 
     // Spec: api A-54.

@@ -67,6 +67,79 @@ async fn a_call_whose_model_cannot_be_told_reaches_no_provider() {
     }
 }
 
+/// Writes a form with an offer and these parts behind it.
+fn form(path: &str, parts: &[(&str, &str)]) -> (String, String) {
+    let part = |(head, content): &(&str, &str)| {
+        format!("--b\r\ncontent-disposition: form-data; {head}\r\n\r\n{content}\r\n")
+    };
+    let parts: String = [("name=\"sdp\"", "v=0")].iter().chain(parts).map(part).collect();
+    let body = format!("{parts}--b--\r\n");
+    let request = post(path, &[], &body).replacen("application/json", "multipart/form-data; boundary=b", 1);
+    (request, body)
+}
+
+const SESSION: &str = "name=\"session\"\r\ncontent-type: application/json";
+
+// Spec: api A-80.
+#[tokio::test(start_paused = true)]
+async fn a_call_goes_to_the_provider_of_the_model_in_its_session() {
+    let blob = "name=\"session\"; filename=\"blob\"\r\ncontent-type: application/json";
+    let nested = r#"{"type":"transcription","audio":{"input":{"transcription":{"model":"small"}}}}"#;
+    for (path, head, session, provider, sent) in [
+        ("", SESSION, r#"{"type":"realtime","model":"o-1"}"#, "openai", None),
+        ("", SESSION, r#"{"model":"openai.o-1"}"#, "openai", Some(r#"{"model":"o-1"}"#)),
+        (
+            "",
+            SESSION,
+            "{ \"audio\":{}, \"mod\\u0065l\" : \"small\" }",
+            "openai.azure",
+            Some("{ \"audio\":{}, \"mod\\u0065l\" : \"gpt-4-mini.2\" }"),
+        ),
+        ("", blob, r#"{"model":"small"}"#, "openai.azure", Some(r#"{"model":"gpt-4-mini.2"}"#)),
+        // What names none goes where such a request goes, and its query may name one.
+        ("", SESSION, nested, "openai", None),
+        ("", SESSION, r#"{"model":""}"#, "openai", None),
+        ("?model=o-1", SESSION, "{}", "openai", None),
+        ("?model=azure.o-1", SESSION, "{}", "openai.azure", None),
+        ("", "name=\"other\"", r#"{"model":"small"}"#, "openai", None),
+    ] {
+        let (mut rig, mock) = Rig::with_mock(CONFIG, [Reply::text(201, "v=0\r\n")]);
+        let (request, body) = form(&format!("/v1/realtime/calls{path}"), &[(head, session)]);
+        let response = rig.send(&request).await;
+        let seen = (response.head.status, header(&response, "x-gateway-provider"));
+        assert_eq!(seen, (201, provider), "{session} {}", response.body.text());
+        let expected = sent.map_or(body.clone(), |sent| body.replace(session, sent));
+        assert_eq!(mock.requests()[0].text(), expected, "{session}");
+    }
+}
+
+// Spec: api A-80.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_cannot_be_routed_reaches_no_provider() {
+    let model = r#"{"model":"o-1"}"#;
+    let long = format!("{{\"instructions\":\"{}\"}}", "x".repeat(256 * 1024));
+    let encoded = "name=\"session\"\r\ncontent-transfer-encoding: base64";
+    for (path, parts, status, code) in [
+        ("", &[(SESSION, "{")][..], 400, "invalid_json"),
+        ("", &[(SESSION, "model=o-1")], 400, "invalid_json"),
+        ("", &[(SESSION, r#"{"model":7}"#)], 400, "bad_request"),
+        ("", &[(SESSION, r#"{"model":"a","model":"b"}"#)], 400, "duplicate_key"),
+        ("", &[(SESSION, r#"{"model":"claude-1"}"#)], 400, "model_kind_mismatch"),
+        ("", &[(SESSION, model), (SESSION, model)], 400, "duplicate_key"),
+        ("", &[(SESSION, model), ("name=\"Session\"", model)], 400, "duplicate_key"),
+        ("?model=o-1", &[(SESSION, model)], 400, "duplicate_key"),
+        ("", &[(encoded, model)], 400, "bad_request"),
+        ("", &[(SESSION, &*long)], 413, "request_too_large"),
+    ] {
+        let (mut rig, mock) = Rig::with_mock(CONFIG, [Reply::text(201, "v=0\r\n")]);
+        let (request, _) = form(&format!("/v1/realtime/calls{path}"), parts);
+        let response = rig.send(&request).await;
+        let seen = (response.head.status, header(&response, "x-gateway-error"));
+        assert_eq!(seen, (status, code), "{}", response.body.text());
+        assert!(mock.requests().is_empty(), "{code}");
+    }
+}
+
 // Spec: api A-66.
 #[tokio::test(start_paused = true)]
 async fn a_call_stays_with_its_provider() {

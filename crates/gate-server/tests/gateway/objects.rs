@@ -141,6 +141,76 @@ async fn only_what_can_be_named_later_is_remembered() {
     assert_eq!(ask(&mut rig, &post("/v1/messages", &[], next)).await, "anthropic.glm x");
 }
 
+// Spec: api A-79.
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_to_the_maker_of_the_objects_in_its_requests() {
+    let mut rig = Rig::before(&config(), &makers());
+    for pin in ["/anthropic", "/anthropic/glm"] {
+        ask(&mut rig, &post(&format!("{pin}/v1/files"), &[], "{}")).await;
+    }
+    let batch = |params: &[&str]| {
+        let params: Vec<_> = params.iter().map(|params| format!("{{\"params\":{{{params}}}}}")).collect();
+        format!("{{\"requests\":[{}]}}", params.join(","))
+    };
+    let plain = r#""model":"claude-1""#;
+    let (ours, glms, unknown) = ("id_anthropic-key", "id_glm-key", "id_unknown");
+    let of = |id: &str| format!(r#""model":"claude-1","container":"{id}""#);
+    let threaded = format!(r#""model":"claude-1","thread":{{"previous_message_id":"{glms}"}}"#);
+    let check = async |rig: &mut Rig, path: &str, params: &[&str], expected: &str| {
+        assert_eq!(ask(rig, &post(path, &[], &batch(params))).await, expected, "{params:?}");
+    };
+    let path = "/v1/messages/batches";
+    check(&mut rig, path, &[plain, plain], "anthropic claude-1").await;
+    check(&mut rig, path, &[plain, &of(glms)], "anthropic.glm claude-1").await;
+    check(&mut rig, path, &[&of(unknown), &threaded, &of(glms)], "anthropic.glm claude-1").await;
+    check(&mut rig, path, &[&of(ours), &of(unknown)], "anthropic claude-1").await;
+    // A pin outranks them all.
+    check(&mut rig, "/anthropic/v1/messages/batches", &[&of(glms)], "anthropic.glm claude-1").await;
+    check(&mut rig, "/anthropic/glm/v1/messages/batches", &[&of(ours), &of(glms)], "anthropic.glm claude-1")
+        .await;
+
+    let refused = rig.post(path, &batch(&[plain, &of(glms), &of(ours)])).await;
+    assert_eq!((refused.head.status, header(&refused, "x-gateway-error")), (400, "bad_request"));
+    let text = refused.body.text();
+    assert!(
+        text.contains("`id_glm-key` is of `anthropic.glm`, and `id_anthropic-key` of `anthropic`"),
+        "{text}"
+    );
+    // So are two of one request.
+    let both = format!(r#"{},"thread":{{"previous_message_id":"{ours}"}}"#, of(glms));
+    assert_eq!(rig.post(path, &batch(&[&both])).await.head.status, 400);
+}
+
+// Spec: api A-78.
+#[tokio::test(start_paused = true)]
+async fn a_container_stays_with_the_provider_whose_answer_told_of_it() {
+    let json = r#"{"id":"msg_first","content":[],"container":{"id":"container_1"},"usage":{}}"#;
+    let stream = [
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_first\"}}\n\nevent: mess",
+        "age_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"container\":{\"id\":\"container_1\"}}}\n\n",
+        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    ];
+    let cut = Reply::steps(200, [gate_testkit::Step::Data(json.into()), gate_testkit::Step::Abort])
+        .header("content-type", "application/json");
+    let next = r#"{"model":"claude-1","container":"container_1"}"#;
+    for (answer, expected) in [
+        (Reply::json(200, json), "anthropic.glm claude-1"),
+        (Reply::events(stream), "anthropic.glm claude-1"),
+        (Reply::json(400, json), "anthropic claude-1"),
+        (cut, "anthropic claude-1"),
+    ] {
+        let (mut rig, _mock) =
+            Rig::with_mock(&config(), [answer, Reply::json(200, "{}"), Reply::json(200, "{}")]);
+        let mut client = rig.connect();
+        client.send(post("/anthropic/glm/v1/messages", &[], r#"{"model":"x"}"#)).await.unwrap();
+        let _ = client.read_response().await;
+        assert_eq!(ask(&mut rig, &post("/v1/messages", &[], next)).await, expected);
+        // The answer itself is nothing that a later request can name.
+        let thread = r#"{"model":"claude-1","thread":{"previous_message_id":"msg_first"}}"#;
+        assert_eq!(ask(&mut rig, &post("/v1/messages", &[], thread)).await, "anthropic claude-1");
+    }
+}
+
 // Spec: api A-61.
 #[tokio::test(start_paused = true)]
 async fn a_message_of_a_session_goes_to_the_maker_too() {

@@ -182,3 +182,19 @@ async fn a_header_pins_like_a_path() {
     let two = refused("/v1/files", &["x-gateway-provider: openai", "x-gateway-provider: openai"]);
     check(CONFIG, &two, 400, "bad_request", "two `x-gateway-provider`").await;
 }
+
+// Spec: api A-82.
+#[tokio::test(start_paused = true)]
+async fn what_stands_behind_a_hash_in_a_target_goes_nowhere() {
+    for (target, expected) in [
+        ("/v1/files/f#a?b", "/v1/files/f"),
+        ("/v1/files?a=1#b", "/v1/files?a=1"),
+        ("/v1/files#", "/v1/files"),
+    ] {
+        let (mut rig, mock) = Rig::with_mock(CONFIG, [Reply::json(200, "{}")]);
+        assert_eq!(rig.send(&get(target, &[])).await.head.status, 200, "{target}");
+        assert_eq!(mock.requests()[0].target, expected, "{target}");
+        let path = expected.split('?').next();
+        assert_eq!(rig.records.first().await.path.as_deref(), path, "{target}");
+    }
+}

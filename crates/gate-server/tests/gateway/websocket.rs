@@ -648,3 +648,31 @@ async fn a_provider_that_takes_nothing_is_given_up() {
     assert!((60..=66).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
     assert_eq!(rig.records.first().await.end, EndReason::UpstreamClosed);
 }
+
+// Spec: api A-81.
+#[tokio::test(start_paused = true)]
+async fn a_close_that_nobody_may_send_is_neither_echoed_nor_passed_on() {
+    let first = r#"{"type":"response.create","model":"gpt-4"}"#;
+    for (payload, expected) in [
+        (&b"\x03"[..], "400 invalid_request_error bad_request 1002"),
+        (b"\x03\xed", "400 invalid_request_error bad_request 1002"),
+        (b"\x03\xe8\xff", "400 invalid_request_error bad_request 1007"),
+    ] {
+        // Before the first message, where the gateway answers it.
+        let (mut rig, _) = Rig::with_scripts(&config(), []);
+        let mut client = session(&mut rig, "/v1/responses").await;
+        client.send(frame(CLOSE, payload)).await.unwrap();
+        assert_eq!(read_refusal(&mut client).await, expected);
+        assert_eq!(rig.records.first().await.end, EndReason::GatewayError);
+
+        // Behind it, where the provider would.
+        let script = RawScript::new().expect_head().send(AGREED).expect_bytes(first.len() + 6).stall();
+        let (mut rig, mut transcripts) = Rig::with_scripts(&config(), [script]);
+        let mut client = session(&mut rig, "/v1/responses").await;
+        client.send(frame(TEXT, first.as_bytes())).await.unwrap();
+        client.send(frame(CLOSE, payload)).await.unwrap();
+        assert_eq!(read_refusal(&mut client).await, expected);
+        let seen = frames(&transcripts.recv().await.unwrap().received);
+        assert_eq!(seen, [(TEXT, first.as_bytes().to_vec())], "{payload:x?}");
+    }
+}
