@@ -1,15 +1,14 @@
 //! Sends a request until somebody answers it: one loop over what `gate-balance` decides.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gate_balance::{Attempt, Decision, Outcome};
 use gate_config::ProviderIndex;
-use gate_upstream::{UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse};
+use gate_upstream::{RequestCredential, UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse};
 use gate_usage::AttemptOutcome;
 use http::{HeaderMap, Method};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::auth::ClientCredentials;
 use crate::balance::{Hold, Stop};
@@ -26,6 +25,7 @@ use crate::snapshot::Snapshot;
 use crate::upload::UploadProgress;
 use crate::{failure, forward};
 
+mod hedge;
 mod outcome;
 
 pub(crate) use outcome::{Handshake, WhoseKey};
@@ -103,16 +103,8 @@ impl Errand<'_> {
             // What has passed cannot pass again, whatever comes of it.
             journey.plan.commit();
         }
-        let kept_headers = journey.plan.may_go_on().then(|| headers.clone());
-        let mut trip = Trip {
-            errand: self,
-            journey,
-            kept,
-            headers: kept_headers,
-            entrusted: None,
-            exchange,
-            best: None,
-        };
+        let again = Again { headers: (!kept.is_nothing()).then(|| headers.clone()), kept };
+        let mut trip = Trip { errand: self, journey, again, entrusted: None, exchange, best: None };
         let mut order = trip.order(attempt, cargo, headers)?;
         loop {
             let decision = tokio::select! {
@@ -141,38 +133,63 @@ impl Errand<'_> {
         &self,
         attempt: Attempt,
         stop: Stop,
-        cargo: Cargo,
+        mut cargo: Cargo,
         headers: HeaderMap,
         entrusted: &mut Option<ProviderIndex>,
     ) -> Result<Order, ApiError> {
         let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
-        let provider = self.snapshot.providers.provider(stop.provider);
-        let path = provider
-            .api_base
-            .request_path(self.route.tail, stop.model.as_deref())
-            .map_err(|reason| failure::no_deployment(endpoint.name(), reason))?
-            .into_owned();
         let credential = self.credentials.choose(endpoint)?;
         let whose_key = WhoseKey::of(&credential);
         if whose_key == WhoseKey::TheClients && *entrusted.get_or_insert(stop.provider) != stop.provider {
             return Err(failure::not_entrusted(endpoint.name()));
         }
-        let request = UpstreamRequest {
+        let extra_frame = cargo.extra_frame.take();
+        let request = self.request(&stop, cargo, headers, credential)?;
+        Ok(Order { attempt, stop, request, whose_key, extra_frame, hold: None, place: 0 })
+    }
+
+    /// # Errors
+    /// There is no URL for the model.
+    fn request(
+        &self,
+        stop: &Stop,
+        cargo: Cargo,
+        headers: HeaderMap,
+        credential: RequestCredential,
+    ) -> Result<UpstreamRequest, ApiError> {
+        let provider = self.snapshot.providers.provider(stop.provider);
+        let path = provider
+            .api_base
+            .request_path(self.route.tail, stop.model.as_deref())
+            .map_err(|reason| failure::no_deployment(&provider.id, reason))?
+            .into_owned();
+        Ok(UpstreamRequest {
             method: self.method.clone(),
             path,
             query: forward::query_of(cargo.query.as_deref().or(self.query), provider),
             headers,
             credential,
             body: cargo.body,
-        };
-        Ok(Order { attempt, stop, request, whose_key, extra_frame: cargo.extra_frame, hold: None, place: 0 })
+        })
     }
 
-    async fn send(&self, order: Order) -> Tried {
+    /// Sends an order. `again` has what it is made of, for a kept connection that turns out to be closed.
+    async fn send(&self, order: Order, again: Option<&mut Again>) -> Tried {
         let Order { attempt, stop, request, whose_key, extra_frame, hold, .. } = order;
         let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
         let begin = Instant::now();
-        let result = self.gateway.upstream().send(endpoint, request).await;
+        let upstream = self.gateway.upstream();
+        let result = match again {
+            None => upstream.send(endpoint, request).await,
+            Some(again) => {
+                let (credential, stop) = (request.credential.clone(), &stop);
+                let mut remake = || {
+                    let (cargo, headers) = again.make(self, stop)?;
+                    self.request(stop, cargo, headers, credential.clone()).ok()
+                };
+                upstream.send_remade(endpoint, request, &mut remake).await
+            }
+        };
         let time = begin.elapsed();
         let result = match (result, hold) {
             (Ok(mut response), Some(hold)) if response.status.is_success() => {
@@ -186,18 +203,31 @@ impl Errand<'_> {
     }
 }
 
+/// What a request is made of when it is sent once more.
+struct Again {
+    kept: Kept,
+    /// Nothing where the request passes only once.
+    headers: Option<HeaderMap>,
+}
+
 /// The attempts of one request so far.
 struct Trip<'t, 'r> {
     errand: &'t Errand<'r>,
     journey: Journey,
-    kept: Kept,
-    /// The headers, where there can be another attempt.
-    headers: Option<HeaderMap>,
+    again: Again,
     /// The provider that was given a credential of the client's: no other gets it.
     entrusted: Option<ProviderIndex>,
     exchange: &'t mut Exchange,
     /// What the client gets, if nothing better comes.
     best: Option<Best>,
+}
+
+impl Again {
+    /// Returns what is sent to a stop; nothing where the request passes only once. By a unique borrow, since
+    /// a body that is still to come cannot be shared between threads.
+    fn make(&mut self, errand: &Errand<'_>, stop: &Stop) -> Option<(Cargo, HeaderMap)> {
+        Some((self.kept.cargo(errand.snapshot, errand.route, stop)?, self.headers.clone()?))
+    }
 }
 
 impl Trip<'_, '_> {
@@ -216,9 +246,7 @@ impl Trip<'_, '_> {
 
     /// Prepares an attempt behind the first; nothing where the request passes only once.
     fn further(&mut self, attempt: Attempt) -> Option<Result<Order, ApiError>> {
-        let Errand { snapshot, route, .. } = self.errand;
-        let cargo = self.kept.cargo(snapshot, route, self.journey.stop(&attempt))?;
-        let headers = self.headers.clone()?;
+        let (cargo, headers) = self.again.make(self.errand, self.journey.stop(&attempt))?;
         Some(self.order(attempt, cargo, headers))
     }
 
@@ -235,49 +263,11 @@ impl Trip<'_, '_> {
         let provider = errand.snapshot.providers.provider(order.stop.provider);
         let Some(late) = provider.hedge_after.filter(|_| self.journey.plan.may_go_on()) else {
             let place = order.place;
-            let tried = errand.send(order).await;
+            let tried = errand.send(order, Some(&mut self.again)).await;
             return self.settle(place, tried);
         };
         // Boxed: it is rare, and would be half of every request's future.
         Box::pin(self.hedge(order, late)).await
-    }
-
-    /// Makes an attempt and, once it is late, a second one beside it. The first good answer counts.
-    async fn hedge(&mut self, order: Order, late: Duration) -> Option<Decision> {
-        let errand = self.errand;
-        let (first_place, begin) = (order.place, Instant::now());
-        let mut first = pin!(errand.send(order));
-        if let Ok(tried) = timeout(late, &mut first).await {
-            return self.settle(first_place, tried);
-        }
-        let second = self.journey.plan.hedge(now()).and_then(|attempt| self.further(attempt)?.ok());
-        let Some(second) = second else {
-            let tried = first.await;
-            return self.settle(first_place, tried);
-        };
-        log::info!("{}: no answer after {} ms; asked another", self.exchange.id.as_str(), late.as_millis());
-        let (second_place, second_begin) = (second.place, Instant::now());
-        let mut second = pin!(errand.send(second));
-        let (tried, is_first) = tokio::select! {
-            tried = &mut first => (tried, true),
-            tried = &mut second => (tried, false),
-        };
-        let (place, (other_place, other_begin)) = match is_first {
-            true => (first_place, (second_place, second_begin)),
-            false => (second_place, (first_place, begin)),
-        };
-        let is_answer = tried.result.is_ok();
-        match self.settle(place, tried) {
-            Some(Decision::Wait) => {}
-            None if !is_answer => {}
-            decision => {
-                let time = other_begin.elapsed();
-                self.exchange.record.tried.settle(other_place, AttemptOutcome::GivenUp, time);
-                return decision;
-            }
-        }
-        let tried = if is_first { second.await } else { first.await };
-        self.settle(other_place, tried)
     }
 
     /// Counts an attempt that has come back.

@@ -86,6 +86,32 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: UpstreamRequest,
     ) -> Result<UpstreamResponse, UpstreamError> {
+        self.send_or_again(endpoint, request, Again::Copy).await
+    }
+
+    /// As [`send`](Self::send) for a caller who can make the request anew, so that no copy of it is made for
+    /// the rare case that it is sent again.
+    ///
+    /// # Errors
+    /// As `send`.
+    ///
+    /// # Cancel safety
+    /// As `send`.
+    pub async fn send_remade(
+        &self,
+        endpoint: &Endpoint,
+        request: UpstreamRequest,
+        remake: &mut (dyn FnMut() -> Option<UpstreamRequest> + Send),
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        self.send_or_again(endpoint, request, Again::Remake(remake)).await
+    }
+
+    async fn send_or_again(
+        &self,
+        endpoint: &Endpoint,
+        request: UpstreamRequest,
+        again: Again<'_>,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
         let unsent = |fault| exchange.error(Sent::Nothing, fault);
         let request = request.into_http(endpoint).map_err(unsent)?;
@@ -93,7 +119,8 @@ impl UpstreamClient {
         let lease = self.lease(endpoint, &exchange, &mut timings).await;
         let lease = lease.map_err(|error| error.after(timings))?;
         let idle = lease.checkout();
-        let outcome = self.send_on(endpoint, request, Progress { exchange, lease, idle }, &mut timings).await;
+        let progress = Progress { exchange, lease, idle, again };
+        let outcome = self.send_on(endpoint, request, progress, &mut timings).await;
         outcome.map_err(|error| error.after(timings))
     }
 
@@ -157,24 +184,22 @@ impl UpstreamClient {
         &self,
         endpoint: &Endpoint,
         mut request: Request<RequestBody>,
-        progress: Progress,
+        progress: Progress<'_>,
         timings: &mut Timings,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let Progress { mut exchange, lease, mut idle } = progress;
+        let Progress { mut exchange, lease, mut idle, mut again } = progress;
         let method = request.method().clone();
         loop {
-            // The copy of the headers costs a fraction of a microsecond; the body is shared.
-            let (mut connection, copy) = match idle.take() {
+            let (mut connection, is_kept) = match idle.take() {
                 Some(connection) => {
                     timings.reused = true;
-                    (connection, copy_of(&request))
+                    (connection, true)
                 }
                 // Boxed: it is rare, and would be half of every request's future.
-                None => match Box::pin(self.connect(endpoint, &lease, &exchange, timings)).await? {
-                    (connection, true) => (connection, copy_of(&request)),
-                    (connection, false) => (connection, None),
-                },
+                None => Box::pin(self.connect(endpoint, &lease, &exchange, timings)).await?,
             };
+            // The copy of the headers costs a fraction of a microsecond; the body is shared.
+            let copy = if is_kept && matches!(again, Again::Copy) { copy_of(&request) } else { None };
             let begin = Instant::now();
             let outcome = exchange.head(&mut connection, request).await;
             timings.first_byte = Some(begin.elapsed());
@@ -193,16 +218,21 @@ impl UpstreamClient {
                         is_close_delimited,
                     });
                 }
-                Err(error) => match copy {
-                    Some(copy) if is_stale(&error) => {
-                        lease.pool().count_retried();
-                        exchange.retries += 1;
-                        timings.retries = exchange.retries;
-                        timings.first_byte = None;
-                        request = copy;
-                    }
-                    _ => return Err(error),
-                },
+                Err(error) if is_kept && is_stale(&error) => {
+                    let second = match &mut again {
+                        Again::Copy => copy,
+                        Again::Remake(remake) => {
+                            remake().and_then(|request| request.into_http(endpoint).ok())
+                        }
+                    };
+                    let Some(second) = second else { return Err(error) };
+                    lease.pool().count_retried();
+                    exchange.retries += 1;
+                    timings.retries = exchange.retries;
+                    timings.first_byte = None;
+                    request = second;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -268,10 +298,19 @@ impl UpstreamClient {
 }
 
 /// What [`UpstreamClient::send`] has got hold of before it sends.
-pub(crate) struct Progress {
+pub(crate) struct Progress<'a> {
     pub(crate) exchange: Exchange,
     pub(crate) lease: Lease,
     pub(crate) idle: Option<Box<Connection>>,
+    pub(crate) again: Again<'a>,
+}
+
+/// How a request is had a second time, where its kept connection turns out to be closed.
+pub(crate) enum Again<'a> {
+    /// It is copied before it is sent.
+    Copy,
+    /// The caller makes it anew, unless it passes only once.
+    Remake(&'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send)),
 }
 
 /// Returns the request once more; `None` if its body passes only once.

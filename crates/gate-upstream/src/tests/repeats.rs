@@ -3,7 +3,7 @@
 use http::Request;
 
 use super::support::{OK, Peer, endpoint, exchange, memory, post, text};
-use crate::client::Progress;
+use crate::client::{Again, Progress};
 use crate::exchange::Exchange;
 use crate::{Endpoint, MemoryListener, RequestBody, Sent, Timings, UpstreamClient, UpstreamErrorKind};
 
@@ -12,7 +12,7 @@ async fn overtaken(
     client: &UpstreamClient,
     listener: &mut MemoryListener,
     endpoint: &Endpoint,
-) -> (Request<RequestBody>, Progress) {
+) -> (Request<RequestBody>, Progress<'static>) {
     let (response, peer) = exchange(client, listener, endpoint, OK).await;
     text(response.body).await.unwrap();
     let lease = client.take_lease(endpoint).await;
@@ -21,7 +21,7 @@ async fn overtaken(
     drop(peer);
     let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
     let request = post("{\"n\":1}").into_http(endpoint).unwrap();
-    (request, Progress { exchange, lease, idle })
+    (request, Progress { exchange, lease, idle, again: Again::Copy })
 }
 
 // Spec: api A-35.
@@ -40,6 +40,35 @@ async fn a_request_of_which_nothing_was_sent_is_repeated_on_a_new_connection() {
     assert_eq!((timings.reused, timings.retries), (false, 1));
     assert!(seen.ends_with("\r\n\r\n{\"n\":1}"), "{seen}");
     assert_eq!(client.stats()[0].retried, 1);
+}
+
+// Spec: api A-35.
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_can_make_the_request_anew_is_asked_only_then() {
+    let asked = |remade: Option<&'static str>| async move {
+        let (client, mut listener) = memory();
+        let endpoint = endpoint(|_| {});
+        let mut timings = Timings::default();
+        let mut times = 0;
+        let mut remake = || {
+            times += 1;
+            remade.map(post)
+        };
+        let (request, progress) = overtaken(&client, &mut listener, &endpoint).await;
+        let progress = Progress { again: Again::Remake(&mut remake), ..progress };
+        let play = async {
+            match remade {
+                Some(_) => Peer::accept(&mut listener).await.serve(OK).await,
+                None => String::new(),
+            }
+        };
+        let (outcome, seen) = tokio::join!(client.send_on(&endpoint, request, progress, &mut timings), play);
+        (outcome.map_err(|error| error.kind()).map(|sent| sent.timings.retries), seen, times)
+    };
+    let (outcome, seen, times) = asked(Some("{\"n\":2}")).await;
+    assert_eq!((outcome, times), (Ok(1), 1));
+    assert!(seen.ends_with("\r\n\r\n{\"n\":2}"), "{seen}");
+    assert_eq!(asked(None).await, (Err(UpstreamErrorKind::Closed), String::new(), 1));
 }
 
 // Spec: api A-35.
