@@ -189,9 +189,9 @@ impl Document<'_> {
         // From the innermost level outwards, so that one merge places the whole chain.
         let mut levels = parent.drain(depth..);
         let Some(outermost) = levels.next() else { return };
-        let chain = levels.rev().fold(section, |inner, segment| {
-            Value::Dict(Tag::Default, Dict::from([(segment, inner)]))
-        });
+        let chain = levels
+            .rev()
+            .fold(section, |inner, segment| Value::Dict(Tag::Default, Dict::from([(segment, inner)])));
         self.place(into, outermost, chain, parent);
     }
 

@@ -170,9 +170,8 @@ struct Short<'a> {
 
 impl<'a> Short<'a> {
     fn setting(&mut self, table: Table<'_>, name: &str) {
-        let is_named = |setting: &&Setting| {
-            names_of(setting).any(|own| behind(name, own).is_some_and(str::is_empty))
-        };
+        let is_named =
+            |setting: &&Setting| names_of(setting).any(|own| behind(name, own).is_some_and(str::is_empty));
         let found = table.kind.settings().iter().filter(is_named);
         self.places.extend(found.map(|setting| Place::new(&self.path, setting)));
     }

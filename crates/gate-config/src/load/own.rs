@@ -115,9 +115,9 @@ pub(super) fn read(section: &Section<'_>, sources: &Sources, findings: &mut Find
 /// Reads the settings that tables below inherit.
 fn inherited(section: &Section<'_>, sources: &Sources, findings: &mut Findings) -> Inherited {
     Inherited {
-        api_base: section.text("api_base").and_then(|set| {
-            parsed(set, |text| ApiBase::parse(&text).map_err(|e| e.to_string()), findings)
-        }),
+        api_base: section
+            .text("api_base")
+            .and_then(|set| parsed(set, |text| ApiBase::parse(&text).map_err(|e| e.to_string()), findings)),
         api_keys: keys(section, sources, findings),
         auth: section.word("auth", AuthStyle::ALL, AuthStyle::as_str),
         query: section.pairs("query"),
