@@ -72,6 +72,9 @@ where
     }
     let connection = builder
         .timer(TokioTimer::new())
+        // The watch sees clients that leave. hyper would get itself another buffer to look for that,
+        // while the body still stands in the one it has, which it now uses again for the next request.
+        .half_close(true)
         // Our own clocks cover the head; this one would also end idle connections.
         .header_read_timeout(None)
         // Responses are small frames: one copied write beats a vector of three slices a frame.
