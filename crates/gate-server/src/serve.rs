@@ -220,7 +220,8 @@ where
         let (handler, closing) = (self.handler.clone(), self.closing.subscribe());
         async move {
             match tls {
-                Some(tls) => serve_tls(stream, &tls, bounds, handler, closing).await,
+                // Boxed, or each connection without TLS would have the room for one with it.
+                Some(tls) => Box::pin(serve_tls(stream, &tls, bounds, handler, closing)).await,
                 None => {
                     if let Some(broken) = http1::serve(stream, bounds.clocks, handler, closing).await {
                         reset(&broken);
