@@ -51,7 +51,9 @@ where
         noted.store(request.version() < Version::HTTP_11, Ordering::Relaxed);
         let busy = activity.busy();
         let activity = activity.clone();
-        let answer = handler(request);
+        // hyper keeps the room for this future until the connection ends. The handler's own is far larger,
+        // and goes with the head of the answer: a stream lasts long, and there may be thousands.
+        let answer = Box::pin(handler(request));
         async move {
             let mut response = answer.await;
             if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
