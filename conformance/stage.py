@@ -23,7 +23,14 @@ from compare import compare
 from provider import Provider
 from record import Recorder
 
+# What the demo provider is told to do wrong is what clients are to see, once and each time.
 CONFIG = """
+[llm.retry]
+max_attempts = 1
+
+[llm.circuit_breaker]
+enabled = false
+
 [llm.provider.openai.demo]
 api_base = "http://{far}/v1"
 api_key = "demo"

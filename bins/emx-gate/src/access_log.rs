@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use gate_config::LogFormat;
-use gate_server::{RecordSink, RequestRecord};
+use gate_server::{Attempt, RecordSink, RequestRecord};
 use http::Method;
 use jiff::Timestamp;
 use log::{Level, LevelFilter};
@@ -75,6 +75,11 @@ fn write_text(batch: &mut Vec<u8>, record: &RequestRecord) {
     line.text("end=", Some(record.end.as_str()));
     line.text("error=", record.error_code);
     line.number("attempts=", Some(record.attempts.into()).filter(|attempts| *attempts > 1));
+    // A value with spaces in it stands in quotes; neither a path nor a fault has one.
+    let attempts: Vec<String> = tried(record).map(ToString::to_string).collect();
+    let attempts = (!attempts.is_empty()).then(|| format!("\"{}\"", attempts.join(", ")));
+    line.text("tried=", attempts.as_deref());
+    line.text("sticky=", sticky(record));
     line.number("bytes_in=", Some(record.bytes_in));
     line.number("bytes_out=", Some(record.bytes_out));
     line.text("upstream_id=", record.upstream_request_id.as_deref().map(escaped).as_deref());
@@ -126,9 +131,20 @@ fn write_json(batch: &mut Vec<u8>, record: &RequestRecord) {
     line.word("end", Some(record.end.as_str()));
     line.word("error", record.error_code);
     line.number("attempts", Some(record.attempts.into()));
+    line.words("tried", tried(record));
+    line.word("sticky", sticky(record));
     line.number("bytes_in", Some(record.bytes_in));
     line.number("bytes_out", Some(record.bytes_out));
     line.end();
+}
+
+/// Returns the attempts where there was more than one.
+fn tried(record: &RequestRecord) -> impl Iterator<Item = &Attempt> {
+    record.tried.iter().filter(|_| record.tried.len() > 1)
+}
+
+fn sticky(record: &RequestRecord) -> Option<&'static str> {
+    record.sticky_hit.map(|is_hit| if is_hit { "hit" } else { "miss" })
 }
 
 /// A line that is one JSON object; a field that is not known is absent.
@@ -146,6 +162,23 @@ impl<'b> JsonLine<'b> {
         }
         for piece in ["\"", name, suffix, "\":"] {
             self.0.extend_from_slice(piece.as_bytes());
+        }
+    }
+
+    /// Writes a list of words of ours; an empty one is absent.
+    fn words(&mut self, name: &str, words: impl Iterator<Item = impl ToString>) {
+        let mut is_empty = true;
+        for word in words {
+            if is_empty {
+                self.name(name, "");
+            }
+            self.0.extend_from_slice(if is_empty { b"[\"" } else { b",\"" });
+            self.0.extend_from_slice(word.to_string().as_bytes());
+            self.0.push(b'"');
+            is_empty = false;
+        }
+        if !is_empty {
+            self.0.push(b']');
         }
     }
 

@@ -201,6 +201,22 @@ impl Plan {
         Some(attempt)
     }
 
+    /// Returns whether another attempt may follow those that there were.
+    pub fn may_go_on(&self) -> bool {
+        !self.is_over && self.has_attempts_left()
+    }
+
+    /// Returns whether another attempt may follow at a target that was not tried and takes requests now.
+    pub fn has_other(&self, now: Instant) -> bool {
+        let is_other = |pool: usize, member: usize| !self.tried.contains(&Place { pool, member });
+        self.may_go_on()
+            && self.route.pools.iter().enumerate().any(|(pool, members)| {
+                members.members().iter().enumerate().any(|(member, Member { target, .. })| {
+                    is_other(pool, member) && target.closed(&self.policy, now).is_none()
+                })
+            })
+    }
+
     /// Notes that the client has got a byte: there will be no other attempt.
     pub fn commit(&mut self) {
         self.is_over = true;

@@ -19,7 +19,6 @@ pub fn config(input: &[u8]) {
     }
     let sources = Sources::empty().with_text("fuzz.toml", text);
     check_sources(&sources, text);
-    check_sources(&sources.with_balancing(), text);
 }
 
 fn check_sources(sources: &Sources, text: &str) {

@@ -13,7 +13,6 @@ use crate::document::{self, Spellings};
 use crate::environment;
 use crate::file_access;
 use crate::problem::Findings;
-use crate::setting::BALANCES;
 use crate::sources::{Content, File, Sources};
 use crate::{Origin, Source};
 
@@ -30,8 +29,6 @@ pub(crate) struct Layers {
     pub(crate) is_incomplete: bool,
     /// The sources that said something or, as files, were read.
     pub(crate) read: Vec<Source>,
-    /// Whether what asks for balancing is refused.
-    pub(crate) refuses_balancing: bool,
     /// Traditional variables that are set but lost, by kind and setting.
     pub(crate) losers: BTreeMap<(ProviderKind, &'static str), Vec<Origin>>,
 }
@@ -65,7 +62,6 @@ impl Layers {
             spellings: Spellings::default(),
             is_incomplete: false,
             read: Vec::new(),
-            refuses_balancing: !(BALANCES || sources.has_balancing),
             losers: BTreeMap::new(),
         };
         for file in &sources.files {

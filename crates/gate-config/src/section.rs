@@ -9,7 +9,7 @@ use figment::value::Dict;
 use crate::Origin;
 use crate::layers::Layers;
 use crate::problem::Findings;
-use crate::setting::{Setting, TableKind, is_balancing};
+use crate::setting::{Setting, TableKind};
 use crate::value::Plain;
 
 /// A value with its origin.
@@ -39,7 +39,6 @@ impl Section<'_> {
         for (name, value) in self.dict.iter().filter(|(name, _)| !is_table(name)) {
             let origin = || self.layers.origin(value, &format!("{}.{name}", self.key));
             let problem = match self.kind.find(name) {
-                _ if self.is_refused(name) => Some(not_yet(&origin().key)),
                 Some(setting) => setting.shape.read(value).err(),
                 None => Some(self.unknown(name)),
             };
@@ -73,26 +72,15 @@ impl Section<'_> {
         }
     }
 
-    /// Tells whether a key holds a table that this one may have, and that is not refused.
+    /// Tells whether a key holds a table that this one may have.
     pub(crate) fn has_table(&self, name: &str) -> bool {
-        self.kind.subtables().contains(&name) && !self.is_refused(name)
-    }
-
-    /// Tells whether a key asks for balancing, which there is none of yet.
-    fn is_refused(&self, name: &str) -> bool {
-        let is_table = TableKind::Llm.subtables().contains(&name);
-        let may_have_it = match self.kind {
-            TableKind::Llm => is_table,
-            TableKind::Provider | TableKind::ProviderRoot => !is_table,
-            _ => false,
-        };
-        may_have_it && self.layers.refuses_balancing && is_balancing(name)
+        self.kind.subtables().contains(&name)
     }
 
     /// Reads a setting that is present and has its shape.
     fn read<T>(&self, name: &'static str, take: impl FnOnce(Plain) -> Option<T>) -> Option<Set<T>> {
         let value = self.dict.get(name)?;
-        let setting: &Setting = self.kind.find(name).filter(|_| !self.is_refused(name))?;
+        let setting: &Setting = self.kind.find(name)?;
         let plain = setting.shape.read(value).ok()?;
         Some(Set { value: take(plain)?, origin: self.layers.origin(value, &format!("{}.{name}", self.key)) })
     }

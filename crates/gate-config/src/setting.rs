@@ -258,28 +258,6 @@ const LATER_LLM: &[&str] = &["auth", "rate_limit", "quota", "cors", "monitoring"
 /// Keys of a provider that a later version brings.
 const LATER_PROVIDER: &[&str] = &["rate_limit", "price"];
 
-/// Whether the gateway balances, retries and falls back. Until it does, what would ask it to is read
-/// and checked only for sources that say so ([`Sources::with_balancing`](crate::Sources::with_balancing)),
-/// and refused otherwise: nothing is accepted and ignored.
-pub(crate) const BALANCES: bool = false;
-
-/// What needs [`BALANCES`]: tables of `[llm]`, and settings of a provider.
-const BALANCING: [&str; 8] = [
-    "load_balancing",
-    "retry",
-    "circuit_breaker",
-    "health_check",
-    "weight",
-    "fallback",
-    "api_keys",
-    "hedge_after_ms",
-];
-
-/// Tells whether a table of `[llm]`, or a setting of a provider, asks for balancing.
-pub(crate) fn is_balancing(name: &str) -> bool {
-    BALANCING.contains(&name)
-}
-
 impl TableKind {
     /// Returns the settings of such a table.
     pub(crate) const fn settings(self) -> &'static [Setting] {

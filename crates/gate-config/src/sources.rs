@@ -35,8 +35,6 @@ pub struct Sources {
     pub(crate) files: Vec<File>,
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) overrides: Vec<Override>,
-    /// Whether what asks for balancing is taken before the gateway has it.
-    pub(crate) has_balancing: bool,
 }
 
 /// A file, or a text that stands for one.
@@ -92,15 +90,6 @@ impl Sources {
     #[must_use]
     pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.files.push(File { path: path.into(), content: Content::Required });
-        self
-    }
-
-    /// Takes pools, retries and fallbacks, which this version resolves but refuses since nothing acts on
-    /// them yet.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_balancing(mut self) -> Self {
-        self.has_balancing = true;
         self
     }
 

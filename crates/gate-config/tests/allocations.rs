@@ -24,7 +24,7 @@ fn a_name_and_its_pool_are_found_without_allocating() {
         write!(text, "[llm.provider.openai.pool.s{member}]\napi_key = 'k'\nweight = 2\n").unwrap();
     }
     text.push_str("[llm.provider.openai.pool]\nmodel = 'pooled'\nfallback = ['p3', 'openai.p7.m-42.x']\n");
-    let sources = Sources::empty().with_text("test", &text).with_balancing();
+    let sources = Sources::empty().with_text("test", &text);
     let config = load(&sources).unwrap().config;
     let scope = Scope::Kind(ProviderKind::OpenAi);
     for name in

@@ -1,15 +1,16 @@
 //! An answer before its body is bound to the account of its request.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gate_upstream::UpstreamBody;
-use gate_usage::{ContentType, Dialect, EndReason, Estimate, Meter, StepTimes};
+use gate_usage::{Attempts, ContentType, Dialect, EndReason, Estimate, Meter, StepTimes};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::body::GateBody;
 use crate::exchange::Exchange;
+use crate::hold::Replay;
 use crate::relay::{Framing, Relay, Treatment};
 use crate::shutdown::InFlight;
 use crate::websocket::{Switch, Tunnel};
@@ -25,12 +26,13 @@ pub(crate) struct Answer {
 }
 
 /// The bytes of an answer.
+#[expect(clippy::large_enum_variant, reason = "nearly all answers are the large one, which is moved twice")]
 #[derive(Debug)]
 pub(crate) enum Payload {
     /// All there.
     Full(Bytes),
     /// Still to come.
-    Upstream { body: UpstreamBody, dialect: Dialect, content_type: ContentType, framing: Framing },
+    Upstream { body: Replay, dialect: Dialect, content_type: ContentType, framing: Framing },
     /// None: the connection leaves HTTP.
     Tunnel(Box<Switch>),
 }
@@ -92,6 +94,7 @@ pub(crate) fn mark(headers: &mut HeaderMap, exchange: &mut Exchange) {
     const ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
     const TIME: HeaderName = HeaderName::from_static("x-gateway-response-time");
     const TIMING: HeaderName = HeaderName::from_static("server-timing");
+    const ATTEMPTS: HeaderName = HeaderName::from_static("x-gateway-attempts");
     headers.insert(ID, exchange.id.header_value());
     let elapsed = exchange.settle_steps();
     let mut digits = itoa::Buffer::new();
@@ -101,9 +104,29 @@ pub(crate) fn mark(headers: &mut HeaderMap, exchange: &mut Exchange) {
     if let Ok(value) = HeaderValue::from_maybe_shared(time.freeze()) {
         headers.insert(TIME, value);
     }
+    if let Some(value) = attempts(&exchange.record.tried) {
+        headers.insert(ATTEMPTS, value);
+    }
     // The upstream's own timings stay beside ours; the header is a list.
     if let Ok(value) = HeaderValue::from_maybe_shared(server_timing(elapsed, &exchange.record.steps)) {
         headers.append(TIMING, value);
+    }
+}
+
+/// Shows how often a request was sent, and of more than one time what became of each.
+fn attempts(tried: &Attempts) -> Option<HeaderValue> {
+    match tried.len() {
+        0 => None,
+        1 => Some(HeaderValue::from_static("1")),
+        count => {
+            let mut text = count.to_string();
+            for (place, attempt) in tried.iter().enumerate() {
+                let separator = if place == 0 { "; " } else { ", " };
+                // A `String` takes everything.
+                let _ = write!(text, "{separator}{attempt}");
+            }
+            HeaderValue::try_from(text).ok()
+        }
     }
 }
 

@@ -45,25 +45,30 @@ impl ClientCredentials {
         Ok(Self { offered: keys.first().map(|key| Credential::new(*key)), ..self })
     }
 
+    /// Tells whether the client brings the key of the provider that it expects.
+    pub(crate) fn is_for_provider(&self) -> bool {
+        self.for_provider.is_some()
+    }
+
     /// Chooses the credential for an endpoint: the client's explicit one for the provider, the
     /// provider's configured one, the client's own.
     ///
     /// # Errors
     /// 500 if there is none and the endpoint needs one.
-    pub(crate) fn choose(self, endpoint: &Endpoint) -> Result<RequestCredential, ApiError> {
+    pub(crate) fn choose(&self, endpoint: &Endpoint) -> Result<RequestCredential, ApiError> {
         if endpoint.auth() == AuthStyle::None {
             return Ok(RequestCredential::None);
         }
-        if let Some(key) = self.for_provider {
-            return Ok(RequestCredential::Key(key));
+        if let Some(key) = &self.for_provider {
+            return Ok(RequestCredential::Key(key.clone()));
         }
         if endpoint.has_credential() {
             return Ok(RequestCredential::Configured);
         }
-        match (self.own, self.offered) {
-            (Some((name, value)), _) => Ok(RequestCredential::AsSent(name, value)),
+        match (&self.own, &self.offered) {
+            (Some((name, value)), _) => Ok(RequestCredential::AsSent(name.clone(), value.clone())),
             // It came as no header, so it goes up as the one that the provider reads.
-            (None, Some(key)) => Ok(RequestCredential::Key(key)),
+            (None, Some(key)) => Ok(RequestCredential::Key(key.clone())),
             (None, None) => Err(ApiError::new(
                 ErrorCode::ProviderNotConfigured,
                 format!(

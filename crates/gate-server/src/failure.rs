@@ -242,6 +242,16 @@ pub(crate) fn unexpected_status(status: StatusCode) -> ApiError {
     ApiError::new(ErrorCode::UpstreamProtocol, message)
 }
 
+/// A request whose own credential another provider has had already.
+pub(crate) fn not_entrusted(provider: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::ProviderNotConfigured,
+        format!(
+            "provider `{provider}` has no key, and the request's own was given to another provider before"
+        ),
+    )
+}
+
 /// A request beyond the number that is answered at once.
 pub(crate) fn too_many_requests(most: usize) -> ApiError {
     let message = format!(

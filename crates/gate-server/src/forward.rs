@@ -6,9 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gate_config::{OnDisconnect, Provider, ProviderIndex};
 use gate_model_ref::ProviderKind;
-use gate_upstream::{
-    RequestCredential, Timings, UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse,
-};
+use gate_upstream::{Timings, UpstreamError, UpstreamResponse};
 use gate_usage::{ContentType, Dialect, StepTimes};
 use http::header::{CONNECTION, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION};
 use http::request::Parts;
@@ -17,13 +15,16 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::answer::{Answer, Payload};
+use crate::attempts::{Answered, Errand, WhoseKey};
 use crate::auth::ClientCredentials;
 use crate::body_memory::Bounds;
 use crate::error::{ApiError, ErrorCode, GATEWAY_ERROR, StreamDialect};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::hold::{Held, Replay};
 use crate::hops::Hops;
 use crate::makers::{self, Birth};
+use crate::plan::Choice;
 use crate::relay::{Framing, Treatment};
 use crate::route::{Forward, Operation};
 use crate::scope::{self, Scopes};
@@ -37,7 +38,7 @@ pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-gateway-provi
 
 /// Counts and logs the times that a request was sent again because a kept connection had closed
 /// before it took a byte.
-fn note_retries(exchange: &mut Exchange, retries: u32) {
+pub(crate) fn note_retries(exchange: &mut Exchange, retries: u32) {
     exchange.record.attempts += retries;
     if retries > 0 {
         log::info!("{}: sent again on a new connection, since the kept one had closed", exchange.id.as_str());
@@ -105,81 +106,62 @@ where
     let begin = Instant::now();
     // Kept only to be read once more; the bytes are shared with what is sent.
     let to_estimate = snapshot.server.estimate_usage.then(|| received.held.clone());
-    let plan = plan::plan(snapshot, &route, scopes, parts.uri.query(), received)?;
+    let choice = if credentials.is_for_provider() { Choice::First } else { Choice::Any(&parts.headers) };
+    let plan = plan::plan(snapshot, &route, scopes, parts.uri.query(), received, choice)?;
     exchange.record.steps.route = Some(begin.elapsed());
-    let endpoint = snapshot.endpoint(plan.provider);
-    exchange.record.provider = Some(endpoint.shared_name());
-    exchange.record.model = plan.model.as_deref().map(Into::into);
-    let provider = snapshot.providers.provider(plan.provider);
-    let path = provider
-        .api_base
-        .request_path(route.tail, plan.model.as_deref())
-        .map_err(|reason| failure::no_deployment(endpoint.name(), reason))?
-        .into_owned();
-    let credential = credentials.choose(endpoint)?;
-    let is_our_key = matches!(credential, RequestCredential::Configured);
+    let makes_object = plan.makes_object;
     let asked = Asked::new(parts);
     let mut upstream_headers = std::mem::take(&mut parts.headers);
     headers::to_upstream(&mut upstream_headers);
     hops.write(&mut upstream_headers);
-    log::debug!(
-        "{}: {:?} goes to `{}` as {}: {}",
-        exchange.id.as_str(),
-        route.operation,
-        endpoint.name(),
-        plan.model.as_deref().unwrap_or("no model"),
-        provider.url(route.tail, plan.model.as_deref()),
-    );
-    let request = UpstreamRequest {
-        method: parts.method.clone(),
-        path,
-        query: query_of(plan.query.as_deref().or(parts.uri.query()), provider),
-        headers: upstream_headers,
-        credential,
-        body: plan.body,
+    let errand = Errand {
+        gateway,
+        snapshot,
+        route: &route,
+        method: &parts.method,
+        query: parts.uri.query(),
+        credentials: &credentials,
+        upload: &upload,
     };
-    exchange.record.attempts = 1;
     let begin = Instant::now();
-    let sent = tokio::select! {
-        sent = gateway.upstream().send(endpoint, request) => {
-            note_retries(exchange, sent.as_ref().map_or_else(UpstreamError::retries, |sent| sent.timings.retries));
-            note_steps(&mut exchange.record.steps, sent.as_ref().map(|sent| &sent.timings));
-            // What ended an upload is known best where it was seen.
-            sent.map_err(|error| match (error.kind(), upload.fault()) {
-                (UpstreamErrorKind::RequestBody, Some(fault)) => fault.to_api_error(),
-                _ => failure::upstream(endpoint.name(), &error),
-            })
-        }
-        () = in_flight.ended() => Err(failure::shutting_down()),
-    };
+    // Boxed: hyper keeps the room of this future as long as a connection lives, and what sending takes is
+    // not needed once there is an answer.
+    let answered = Box::pin(errand.run(plan, upstream_headers, in_flight, exchange)).await;
     exchange.wait(begin.elapsed());
-    let response = sent?;
+    let Answered { response, held, stop, attempt, whose_key, extra_frame } = answered?;
+    let key = attempt.target().id().key;
+    let endpoint = snapshot.endpoint(stop.provider);
+    exchange.record.provider = Some(endpoint.shared_name());
+    exchange.record.model.clone_from(&stop.model);
     exchange.record.ttfb = Some(exchange.elapsed());
+    let provider = snapshot.providers.provider(stop.provider);
     let treatment = Treatment {
-        extra_frame: plan.extra_frame,
+        // One that failed before its first content has been counted as that.
+        attempt: Some(attempt).filter(|_| held.status().is_none()),
+        extra_frame,
         estimate: None,
         keepalive: snapshot.server.sse_keepalive,
         drains: matches!(provider.on_disconnect, OnDisconnect::Drain).then(|| gateway.drains()),
     };
-    let mut answer = answer(response, &route, &asked, treatment)?;
+    let mut answer = answer((response, held), &route, &asked, treatment)?;
     if let Some(request) = to_estimate {
         answer.estimate(&request);
     }
-    if is_our_key && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        blame_our_key(snapshot, plan.provider, exchange, &mut answer).await?;
+    if whose_key == WhoseKey::Ours && refuses_key(answer.status) {
+        blame_our_key(snapshot, (stop.provider, key), exchange, &mut answer).await?;
     }
     let may_tell_of_container = route.operation == Operation::Messages;
-    if (plan.makes_object || may_tell_of_container)
+    if (makes_object || may_tell_of_container)
         && parts.method == Method::POST
         && answer.status.is_success()
-        && makers::matters(&snapshot.providers, plan.provider)
+        && makers::matters(&snapshot.providers, stop.provider)
     {
         if route.tail == "/realtime/calls" {
             makers.note_location(answer.headers.get(LOCATION), &endpoint.shared_name());
         } else if let Some(content_type) = type_of_new_object(&answer) {
             let birth = Birth::new(Arc::clone(makers), endpoint.shared_name());
             exchange.birth = Some(match may_tell_of_container {
-                true => birth.of_messages(content_type, plan.makes_object),
+                true => birth.of_messages(content_type, makes_object),
                 false => birth,
             });
         }
@@ -189,7 +171,7 @@ where
         // follow on this connection.
         answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    mark(&mut answer.headers, endpoint.name(), plan.model.as_deref());
+    mark(&mut answer.headers, endpoint.name(), stop.model.as_deref());
     Ok(answer)
 }
 
@@ -227,7 +209,7 @@ pub(crate) fn query_of(query: Option<&str>, provider: &Provider) -> Option<Strin
 /// 502 for a status that is no answer: a redirect (following one would carry the key to wherever
 /// it points), a switch of protocols, a number beyond 599.
 pub(crate) fn answer(
-    response: UpstreamResponse,
+    (response, held): (UpstreamResponse, Held),
     route: &Forward<'_>,
     asked: &Asked,
     treatment: Treatment,
@@ -251,30 +233,49 @@ pub(crate) fn answer(
     Ok(Answer {
         status,
         headers,
-        payload: Payload::Upstream { body: response.body, dialect: dialect(route), content_type, framing },
+        payload: Payload::Upstream {
+            body: Replay::new(held, response.body),
+            dialect: dialect(route),
+            content_type,
+            framing,
+        },
         treatment,
     })
+}
+
+/// Tells whether a status refuses a key.
+pub(crate) fn refuses_key(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// Tells the operator that a provider refuses one of the gateway's own keys, of which none is shown.
+pub(crate) fn log_refused_key(snapshot: &Snapshot, provider: ProviderIndex, key: u32, id: &str, status: u16) {
+    let provider = snapshot.providers.provider(provider);
+    let (setting, which) = match provider.api_keys.len() {
+        0 | 1 => ("api_key", String::new()),
+        several => ("api_keys", format!(" {} of {several}", u64::from(key) + 1)),
+    };
+    log::error!(
+        "{id}: provider `{}` refused the configured key{which} with {status}: check `{setting}` in \
+         `[llm.provider.{}]`",
+        provider.id,
+        provider.id,
+    );
 }
 
 /// Handles an answer that refuses the gateway's own key: the client did nothing wrong and cannot
 /// mend it, and must not learn the key from an upstream that quotes it.
 pub(crate) async fn blame_our_key(
     snapshot: &Snapshot,
-    provider: ProviderIndex,
+    (provider, key): (ProviderIndex, u32),
     exchange: &mut Exchange,
     answer: &mut Answer,
 ) -> Result<(), ApiError> {
     let provider = snapshot.providers.provider(provider);
-    log::error!(
-        "{}: provider `{}` refused the configured key with {}: check `api_key` in `[llm.provider.{}]`",
-        exchange.id.as_str(),
-        provider.id,
-        answer.status.as_u16(),
-        provider.id,
-    );
     exchange.fail(ErrorCode::UpstreamAuth);
     answer.headers.insert(GATEWAY_ERROR, HeaderValue::from_static(ErrorCode::UpstreamAuth.as_str()));
-    let Some(key) = &provider.api_key else { return Ok(()) };
+    let key = usize::try_from(key).ok().and_then(|key| provider.api_keys.get(key));
+    let Some(key) = key else { return Ok(()) };
     let begin = Instant::now();
     let masked = masking::mask(answer, key.expose()).await;
     exchange.wait(begin.elapsed());
@@ -291,7 +292,7 @@ pub(crate) fn mark(headers: &mut HeaderMap, provider: &str, model: Option<&str>)
     }
 }
 
-fn stream_dialect(route: &Forward<'_>) -> StreamDialect {
+pub(crate) fn stream_dialect(route: &Forward<'_>) -> StreamDialect {
     match (route.kind, route.operation) {
         (ProviderKind::Anthropic, _) => StreamDialect::Messages,
         (ProviderKind::OpenAi, Operation::Responses) => StreamDialect::Responses,

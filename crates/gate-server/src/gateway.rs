@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use gate_balance::Registry;
 use gate_config::GateConfig;
 use gate_model_ref::ProviderKind;
 use gate_upstream::{Dialer, UpstreamClient};
@@ -55,6 +56,8 @@ pub struct Gateway(Arc<Shared>);
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
     upstream: UpstreamClient,
+    /// What is known of each target. It outlives configurations.
+    registry: Registry,
     sinks: Sinks,
     instance: Instance,
     shutdown: Arc<Shutdown>,
@@ -94,9 +97,11 @@ impl GatewayBuilder {
     /// certificate cannot be used.
     pub fn build(self) -> Result<Gateway, BuildError> {
         let upstream = UpstreamClient::new(self.dialer);
+        let registry = Registry::default();
         Ok(Gateway(Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(Snapshot::try_new(self.config, &upstream)?),
+            snapshot: ArcSwap::from_pointee(Snapshot::try_new(self.config, &upstream, &registry)?),
             upstream,
+            registry,
             sinks: self.sinks.into(),
             instance: Instance::random(),
             shutdown: Arc::default(),
@@ -208,7 +213,10 @@ impl Gateway {
     /// # Errors
     /// As [`GatewayBuilder::build`]; the old configuration stays.
     pub fn reload(&self, config: GateConfig) -> Result<(), BuildError> {
-        self.0.snapshot.store(Arc::new(Snapshot::try_new(config, &self.0.upstream)?));
+        let Shared { snapshot, upstream, registry, .. } = &*self.0;
+        snapshot.store(Arc::new(Snapshot::try_new(config, upstream, registry)?));
+        // What requests in flight still use is forgotten with the next one.
+        registry.forget_unused();
         Ok(())
     }
 

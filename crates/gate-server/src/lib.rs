@@ -19,7 +19,9 @@
 //! request to the [`RecordSink`]s it is given, and stops when the future it is given completes.
 
 mod answer;
+mod attempts;
 mod auth;
+mod balance;
 mod batch;
 mod body;
 mod body_memory;
@@ -40,8 +42,10 @@ pub mod fuzzing;
 mod gateway;
 mod head;
 mod headers;
+mod hold;
 mod hops;
 mod intake;
+mod journey;
 mod lazy_timer;
 mod listing;
 mod makers;
@@ -66,7 +70,7 @@ mod upload;
 mod websocket;
 
 pub use body::{BrokenBody, GateBody};
-pub use gate_usage::{RecordSink, RequestRecord, StepTimes};
+pub use gate_usage::{Attempt, AttemptOutcome, Attempts, RecordSink, RequestRecord, StepTimes};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use panics::request_at_work;
 pub use probe::{Probe, ProbeError};

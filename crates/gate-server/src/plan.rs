@@ -1,35 +1,52 @@
 //! Where a request goes and with which bytes: its model is found, resolved and spliced.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use gate_config::{ProviderIndex, Scope, Target};
+use gate_balance::Attempt;
+use gate_config::{ProviderIndex, Route, Scope, Target};
 use gate_model_ref::ModelRef;
 use gate_upstream::RequestBody;
+use http::HeaderMap;
 
+use crate::balance::{Stop, Way};
 use crate::error::{ApiError, ErrorCode};
-use crate::extra_frame::ExtraFrame;
 use crate::form::RoutingPart;
-use crate::head::{self, RequestHead};
+use crate::head::RequestHead;
 use crate::intake::{Content, Received};
+use crate::journey::{self, Journey};
 use crate::query::ModelQuery;
 use crate::route::{Forward, Operation};
 use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
 use crate::{batch, failure, objects, scope};
 
+mod cargo;
+
+pub(crate) use cargo::{Cargo, Kept};
+use cargo::{Spelling, form_pieces, json_cargo};
+
 /// Where a request goes, and with which bytes.
 pub(crate) struct Plan {
-    pub(crate) provider: ProviderIndex,
-    pub(crate) body: RequestBody,
-    /// The query, where it names the model and that is replaced in it.
-    pub(crate) query: Option<String>,
-    /// The upstream model, where the request names one.
-    pub(crate) model: Option<Box<str>>,
+    pub(crate) journey: Journey,
+    /// The first attempt, which `cargo` is for.
+    pub(crate) attempt: Attempt,
+    pub(crate) cargo: Cargo,
+    pub(crate) kept: Kept,
     /// Whether the answer may be an object that later requests name.
     pub(crate) makes_object: bool,
-    /// What is not the client's own of the answer, because the gateway asked for it.
-    pub(crate) extra_frame: Option<ExtraFrame>,
+}
+
+/// Which of a route's targets a request may have.
+#[derive(Clone, Copy)]
+pub(crate) enum Choice<'p> {
+    /// Any, by the rules of balancing and the session that these headers tell.
+    Any(&'p HeaderMap),
+    /// Any that speaks WebSocket, likewise.
+    WebSocket(&'p HeaderMap),
+    /// Only the first, whose account the client's key is for.
+    First,
 }
 
 /// Decides where a request goes and splices its model.
@@ -39,66 +56,53 @@ pub(crate) fn plan(
     scopes: Scopes<'_>,
     query: Option<&str>,
     received: Received,
+    choice: Choice<'_>,
 ) -> Result<Plan, ApiError> {
     match &received.content {
-        Content::Opaque if route.has_model_in_query() => plan_query(snapshot, scopes, query, received),
+        Content::Opaque if route.has_model_in_query() => {
+            plan_query(snapshot, scopes, query, received, choice)
+        }
         Content::Opaque => unnamed(snapshot, scopes, received),
         Content::Form(model) => {
             let Some(model) = model.clone().filter(|model| !model.value.is_empty()) else {
                 return unnamed(snapshot, scopes, received);
             };
             let name = String::from_utf8_lossy(&model.value);
-            let target = resolve(snapshot, scopes.named, &name)?;
-            let new = (name != target.upstream_model)
-                .then(|| Bytes::copy_from_slice(target.upstream_model.as_bytes()));
-            Ok(plan_form(received, target, new.map(|new| (model.span, new))))
+            plan_form(snapshot, scopes, received, choice, (&name, model.span, Spelling::Plain))
         }
         Content::Session(Some(session)) => {
             let session = session.clone();
-            plan_session(snapshot, scopes, query, &session, received)
+            plan_session(snapshot, scopes, query, &session, received, choice)
         }
-        Content::Session(None) => plan_query(snapshot, scopes, query, received),
+        Content::Session(None) => plan_query(snapshot, scopes, query, received, choice),
         Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
-        Content::Json => plan_json(snapshot, route, scopes, &received.held),
+        Content::Json => plan_json(snapshot, route, scopes, &received.held, choice),
     }
 }
 
-/// Decides where a request goes whose query may name the model, and splices it.
-fn plan_query(
+/// Decides where a form goes that names its model in a span of what is held, and splices it there.
+fn plan_form(
     snapshot: &Snapshot,
     scopes: Scopes<'_>,
-    query: Option<&str>,
     received: Received,
+    choice: Choice<'_>,
+    (name, span, spelling): (&str, Range<usize>, Spelling),
 ) -> Result<Plan, ApiError> {
-    let query = query.unwrap_or_default();
-    let found = ModelQuery::parse(query)?;
-    let Some(name) = &found.model else { return unnamed(snapshot, scopes, received) };
-    let target = resolve(snapshot, scopes.named, name)?;
-    Ok(Plan {
-        provider: target.provider,
-        body: received.into_body_as_is(),
-        query: Some(found.splice(query, target.upstream_model)),
-        model: Some(target.upstream_model.into()),
-        makes_object: true,
-        extra_frame: None,
-    })
-}
-
-/// Sends a form to its target, with one span of what is held replaced.
-fn plan_form(received: Received, target: Target<'_>, edit: Option<(Range<usize>, Bytes)>) -> Plan {
-    let held = &received.held;
-    let pieces = match edit {
-        None => [held.clone(), Bytes::new(), Bytes::new()],
-        Some((span, new)) => [held.slice(..span.start), new, held.slice(span.end..)],
+    let way = way(snapshot, resolve(snapshot, scopes.named, name)?, choice);
+    let (journey, attempt) = begin(snapshot, way, choice, None)?;
+    let model = journey.stop(&attempt).model.as_deref().unwrap_or_default();
+    let held = received.held.clone();
+    let pieces = if name == model {
+        [held.clone(), Bytes::new(), Bytes::new()]
+    } else {
+        form_pieces(&held, &span, spelling.of(model))
     };
-    Plan {
-        provider: target.provider,
-        body: received.into_body(pieces),
-        query: None,
-        model: Some(target.upstream_model.into()),
-        makes_object: true,
-        extra_frame: None,
-    }
+    let cargo = Cargo::plain(received.into_body(pieces));
+    let kept = match cargo.kept() {
+        Kept::Same { .. } if journey.is_of_several() => Kept::Form { held, span, spelling },
+        kept => kept,
+    };
+    Ok(Plan { journey, attempt, cargo, kept, makes_object: true })
 }
 
 /// Decides where a form goes whose session may name the model, and splices it there.
@@ -108,31 +112,66 @@ fn plan_session(
     query: Option<&str>,
     session: &RoutingPart,
     received: Received,
+    choice: Choice<'_>,
 ) -> Result<Plan, ApiError> {
     let head = RequestHead::parse(&session.value)
         .map_err(|error| ApiError { message: format!("`session`: {}", error.message).into(), ..error })?;
     let Some(model) = head.model.filter(|model| !model.name.is_empty()) else {
-        return plan_query(snapshot, scopes, query, received);
+        return plan_query(snapshot, scopes, query, received, choice);
     };
     if ModelQuery::parse(query.unwrap_or_default())?.model.is_some() {
         let message = "both the query and the form's `session` name a `model`; send it once";
         return Err(ApiError::new(ErrorCode::DuplicateKey, message));
     }
-    let target = resolve(snapshot, scopes.named, &model.name)?;
     let at = session.span.start;
     let span = at + model.span.start..at + model.span.end;
-    let new = (model.name != target.upstream_model).then(|| Bytes::from(head::quoted(target.upstream_model)));
-    Ok(plan_form(received, target, new.map(|new| (span, new))))
+    plan_form(snapshot, scopes, received, choice, (&model.name, span, Spelling::Json))
 }
 
-/// Decides where a message of a session goes, and splices its model.
+/// Decides where a request goes whose query may name the model, and splices it.
+fn plan_query(
+    snapshot: &Snapshot,
+    scopes: Scopes<'_>,
+    query: Option<&str>,
+    received: Received,
+    choice: Choice<'_>,
+) -> Result<Plan, ApiError> {
+    let query = query.unwrap_or_default();
+    let found = ModelQuery::parse(query)?;
+    let Some(name) = &found.model else { return unnamed(snapshot, scopes, received) };
+    let way = way(snapshot, resolve(snapshot, scopes.named, name)?, choice);
+    let (journey, attempt) = begin(snapshot, way, choice, None)?;
+    let model = journey.stop(&attempt).model.as_deref().unwrap_or_default();
+    let cargo = Cargo { query: Some(found.splice(query, model)), ..Cargo::plain(received.into_body_as_is()) };
+    let kept = match cargo.kept() {
+        Kept::Same { body, .. } if journey.is_of_several() => Kept::Query { query: query.to_owned(), body },
+        kept => kept,
+    };
+    Ok(Plan { journey, attempt, cargo, kept, makes_object: true })
+}
+
+/// Decides where a message of a session may go, and tells whether its answer may be an object that later
+/// requests name.
 pub(crate) fn plan_message(
     snapshot: &Snapshot,
     route: &Forward<'_>,
     scopes: Scopes<'_>,
     message: &Bytes,
-) -> Result<Plan, ApiError> {
-    plan_json(snapshot, route, scopes, message)
+    choice: Choice<'_>,
+) -> Result<(Way, bool), ApiError> {
+    let head = RequestHead::parse(message)?;
+    let way = json_way(snapshot, route, scopes, &head, choice)?;
+    Ok((way, objects::makes_object(route, &head)))
+}
+
+/// Puts the model of a stop into a message of a session.
+pub(crate) fn splice_message(
+    snapshot: &Snapshot,
+    route: &Forward<'_>,
+    message: &Bytes,
+    stop: &Stop,
+) -> Result<RequestBody, ApiError> {
+    Ok(json_cargo(snapshot, route, &RequestHead::parse(message)?, message, stop).body)
 }
 
 /// Decides where a JSON body goes, and splices its model.
@@ -141,55 +180,88 @@ fn plan_json(
     route: &Forward<'_>,
     scopes: Scopes<'_>,
     body: &Bytes,
+    choice: Choice<'_>,
 ) -> Result<Plan, ApiError> {
     let head = RequestHead::parse(body)?;
+    let way = json_way(snapshot, route, scopes, &head, choice)?;
+    let (journey, attempt) = begin(snapshot, way, choice, Some(body))?;
+    let cargo = json_cargo(snapshot, route, &head, body, journey.stop(&attempt));
+    let kept = if journey.is_of_several() { Kept::Json(body.clone()) } else { cargo.kept() };
+    Ok(Plan { journey, attempt, cargo, kept, makes_object: objects::makes_object(route, &head) })
+}
+
+/// Finds where a JSON body may go. An object that it names is with one provider alone.
+fn json_way(
+    snapshot: &Snapshot,
+    route: &Forward<'_>,
+    scopes: Scopes<'_>,
+    head: &RequestHead<'_>,
+    choice: Choice<'_>,
+) -> Result<Way, ApiError> {
     let name = head.model.as_ref().map(|model| model.name.as_ref()).filter(|name| !name.is_empty());
-    let makes_object = objects::makes_object(route, &head);
     let maker = scopes.maker(snapshot, &head.objects);
     let needs_model =
         route.operation.needs_model() && !(route.operation == Operation::Responses && head.has_prompt);
-    let target = match (name, maker) {
-        (Some(name), maker) => resolve_near(snapshot, scopes.named, maker, name).map(Some)?,
-        (None, _) if !needs_model => None,
+    let alone = |target| snapshot.balance.alone(Stop::of(target));
+    match (name, maker) {
+        (Some(name), maker) => match at_maker(snapshot, maker, name) {
+            Some(target) => Ok(alone(target)),
+            None => Ok(way(snapshot, resolve(snapshot, scopes.named, name)?, choice)),
+        },
+        (None, _) if !needs_model => {
+            let provider = without_model(snapshot, maker.map_or(scopes.unnamed, Scope::Pinned))?;
+            Ok(snapshot.balance.alone(Stop { provider, model: None }))
+        }
         (None, Some(maker)) => {
             head.require_no_twin()?;
-            pinned_default(snapshot, Scope::Pinned(maker))
+            let provider = Stop { provider: maker, model: None };
+            let default = pinned_default(snapshot, Scope::Pinned(maker));
+            Ok(default.map_or_else(|| snapshot.balance.alone(provider), alone))
         }
         (None, None) => {
             head.require_no_twin()?;
-            let default = snapshot.providers.resolve_default(scopes.named);
-            let default = default.or_else(|| pinned_default(snapshot, scopes.named));
-            Some(default.ok_or_else(failure::missing_model)?)
+            let default = snapshot.providers.route_default(scopes.named);
+            let pinned =
+                || pinned_default(snapshot, scopes.named).map(|target| snapshot.providers.route_of(target));
+            Ok(way(snapshot, default.or_else(pinned).ok_or_else(failure::missing_model)?, choice))
         }
-    };
-    let Some(target) = target else {
-        let provider = without_model(snapshot, maker.map_or(scopes.unnamed, Scope::Pinned))?;
-        let body = RequestBody::whole(body.clone());
-        return Ok(Plan { provider, body, query: None, model: None, makes_object, extra_frame: None });
-    };
-    let may_ask = snapshot.providers.provider(target.provider).inject_stream_usage
-        && matches!(route.operation, Operation::ChatCompletions | Operation::Completions);
-    let usage = if may_ask { head.usage_edit() } else { None };
-    Ok(Plan {
-        provider: target.provider,
-        extra_frame: usage.as_ref().map(|_| ExtraFrame::default()),
-        body: head.splice(body, target.upstream_model, usage),
-        query: None,
-        model: Some(target.upstream_model.into()),
-        makes_object,
-    })
+    }
 }
 
-/// Finds what a name stands for, at first at the provider that made an object which the request names
-/// too: no other has it.
-fn resolve_near<'s>(
-    snapshot: &'s Snapshot,
-    scope: Scope,
-    maker: Option<ProviderIndex>,
-    name: &'s str,
-) -> Result<Target<'s>, ApiError> {
-    let at_maker = |maker| snapshot.providers.resolve_at_maker(ModelRef::parse(name).ok()?, maker);
-    maker.and_then(at_maker).map_or_else(|| resolve(snapshot, scope, name), Ok)
+/// Finds what a name stands for at the provider that made an object which the request names too: no other
+/// has it.
+fn at_maker<'s>(snapshot: &'s Snapshot, maker: Option<ProviderIndex>, name: &'s str) -> Option<Target<'s>> {
+    snapshot.providers.resolve_at_maker(ModelRef::parse(name).ok()?, maker?)
+}
+
+/// Turns a route of the configuration into the way of a request.
+pub(crate) fn way(snapshot: &Snapshot, route: Route<'_>, choice: Choice<'_>) -> Way {
+    match choice {
+        Choice::Any(_) => snapshot.balance.way(&route, |_| true),
+        Choice::WebSocket(_) => {
+            snapshot.balance.way(&route, |stop| snapshot.providers.provider(stop.provider).websocket)
+        }
+        Choice::First => snapshot.balance.alone(Stop::of(route.first())),
+    }
+}
+
+/// Begins a request's way.
+///
+/// # Errors
+/// 503 if nothing on the way takes requests now.
+pub(crate) fn begin(
+    snapshot: &Snapshot,
+    way: Way,
+    choice: Choice<'_>,
+    body: Option<&Bytes>,
+) -> Result<(Journey, Attempt), ApiError> {
+    let session = match choice {
+        Choice::Any(headers) | Choice::WebSocket(headers) if way.is_shared() => {
+            journey::session(headers, body)
+        }
+        _ => None,
+    };
+    Journey::begin(snapshot, way, session)
 }
 
 /// Returns the pinned provider's own default model: a pin without a model means the provider.
@@ -199,7 +271,8 @@ fn pinned_default(snapshot: &Snapshot, scope: Scope) -> Option<Target<'_>> {
     Some(Target { provider, upstream_model })
 }
 
-/// Resolves every model of a batch. The provider gets the whole of it, so all must be its own.
+/// Resolves every model of a batch. The provider gets the whole of it, so all must be its own: of a pool
+/// it is the first, and it goes to no other.
 fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
     // The slice is of its own handle, so that the models do not borrow what is sent.
     let held = received.held.clone();
@@ -211,7 +284,10 @@ fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Re
         let before = at.checked_sub(1).and_then(|before| Some((models.get(before)?, targets.get(before)?)));
         let target = match before {
             Some((same, target)) if same.name == model.name => *target,
-            _ => resolve_near(snapshot, scopes.named, maker, &model.name)?,
+            _ => match at_maker(snapshot, maker, &model.name) {
+                Some(target) => target,
+                None => resolve(snapshot, scopes.named, &model.name)?.first(),
+            },
         };
         if let (Some(first), Some(first_model)) = (targets.first(), models.first())
             && first.provider != target.provider
@@ -223,28 +299,30 @@ fn plan_batch(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Re
     }
     let Some(first) = targets.first() else { return unnamed(snapshot, scopes, received) };
     let is_one_model = targets.iter().all(|target| target.upstream_model == first.upstream_model);
-    Ok(Plan {
-        provider: first.provider,
-        body: batch::splice(&held, &models, targets.iter().map(|target| target.upstream_model)),
-        query: None,
-        model: is_one_model.then(|| first.upstream_model.into()),
-        makes_object: true,
-        extra_frame: None,
-    })
+    let model: Option<Arc<str>> = is_one_model.then(|| first.upstream_model.into());
+    let body = batch::splice(&held, &models, targets.iter().map(|target| target.upstream_model));
+    plan_alone(snapshot, Stop { provider: first.provider, model }, body)
 }
 
 /// Finds what a client's name for a model stands for.
-fn resolve<'s>(snapshot: &'s Snapshot, scope: Scope, name: &'s str) -> Result<Target<'s>, ApiError> {
+fn resolve<'s>(snapshot: &'s Snapshot, scope: Scope, name: &'s str) -> Result<Route<'s>, ApiError> {
     let name_ref = ModelRef::parse(name).map_err(|error| failure::name(&error))?;
-    let found = snapshot.providers.resolve(name_ref, scope);
+    let found = snapshot.providers.route(name_ref, scope);
     found.map_err(|error| failure::resolve(&snapshot.providers, name, scope, &error))
 }
 
 /// Plans a request that names no model: it goes out as it came.
 fn unnamed(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
     let provider = without_model(snapshot, scopes.unnamed)?;
-    let body = received.into_body_as_is();
-    Ok(Plan { provider, body, query: None, model: None, makes_object: true, extra_frame: None })
+    plan_alone(snapshot, Stop { provider, model: None }, received.into_body_as_is())
+}
+
+/// Plans a request that one provider alone can answer.
+fn plan_alone(snapshot: &Snapshot, stop: Stop, body: RequestBody) -> Result<Plan, ApiError> {
+    let (journey, attempt) = Journey::begin(snapshot, snapshot.balance.alone(stop), None)?;
+    let cargo = Cargo::plain(body);
+    let kept = cargo.kept();
+    Ok(Plan { journey, attempt, cargo, kept, makes_object: true })
 }
 
 /// Returns the provider of a request that names no model: the pinned one, else the kind's root.

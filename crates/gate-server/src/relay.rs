@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gate_upstream::{UpstreamBody, UpstreamError, UpstreamErrorKind};
+use gate_balance::Attempt;
+use gate_upstream::{UpstreamError, UpstreamErrorKind};
 use gate_usage::{EndReason, Estimate, Meter, UsageSource};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ use crate::error::{ErrorCode, StreamDialect, error_event};
 use crate::exchange::Exchange;
 use crate::extra_frame::ExtraFrame;
 use crate::failure;
+use crate::hold::Replay;
+use crate::journey;
 use crate::lazy_timer::LazyTimer;
 use crate::panics;
 use crate::shutdown::{EndWatch, InFlight};
@@ -26,7 +29,9 @@ use crate::shutdown::{EndWatch, InFlight};
 /// An answer on its way from an upstream to a client.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    upstream: UpstreamBody,
+    upstream: Replay,
+    /// Whose answer it is; a place among the provider's requests, until this is dropped.
+    attempt: Option<Attempt>,
     meter: Meter,
     estimate: Option<Estimate>,
     framing: Framing,
@@ -52,6 +57,8 @@ pub(crate) struct Framing {
 /// What the configuration wants done to an answer besides relaying it.
 #[derive(Debug, Default)]
 pub(crate) struct Treatment {
+    /// The attempt whose answer it is.
+    pub(crate) attempt: Option<Attempt>,
     /// After how much silence an event stream gets a comment line.
     pub(crate) keepalive: Option<Duration>,
     /// Who reads the answer to its end if the client leaves; nobody, if it is to be cancelled.
@@ -94,7 +101,7 @@ struct Break {
 
 impl Relay {
     pub(crate) fn new(
-        upstream: UpstreamBody,
+        upstream: Replay,
         meter: Meter,
         framing: Framing,
         treatment: Treatment,
@@ -103,6 +110,7 @@ impl Relay {
     ) -> Self {
         let mut relay = Self {
             upstream,
+            attempt: treatment.attempt,
             meter,
             estimate: treatment.estimate,
             framing,
@@ -243,6 +251,7 @@ impl Relay {
             Poll::Ready(None | Some(Ok(_))) => {
                 self.meter.finish();
                 if self.framing.needs_terminal && !self.meter.has_terminal() {
+                    self.blame();
                     return self.break_off(cx, &Break {
                         code: ErrorCode::UpstreamClosed,
                         reason: EndReason::UpstreamIncomplete,
@@ -257,6 +266,9 @@ impl Relay {
                 Poll::Ready(self.frame(held))
             }
             Poll::Ready(Some(Err(error))) => {
+                if error.kind() != UpstreamErrorKind::RequestBody {
+                    self.blame();
+                }
                 log::warn!("{}: the answer broke off: {}", self.exchange.id.as_str(), failure::chain(&error),);
                 self.break_off(cx, &Break::of(&error))
             }
@@ -324,14 +336,22 @@ impl Relay {
         self.poll_state(cx)
     }
 
+    /// Counts against the provider that it broke off an answer that had begun well.
+    fn blame(&mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.broke(journey::now());
+        }
+    }
+
     /// Notes that the answer is whole, and returns what of it was held back.
     fn complete(&mut self) -> Bytes {
         self.meter.finish();
-        self.exchange.end(if self.meter.has_error() {
-            EndReason::UpstreamError
+        if self.meter.has_error() {
+            self.blame();
+            self.exchange.end(EndReason::UpstreamError);
         } else {
-            EndReason::Complete
-        });
+            self.exchange.end(EndReason::Complete);
+        }
         self.state = State::Done;
         self.extra_frame.as_mut().map(ExtraFrame::finish).unwrap_or_default()
     }

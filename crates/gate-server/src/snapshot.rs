@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gate_balance::Registry;
 use gate_config::{GateConfig, Provider, ProviderIndex, ProviderTree, Scheme, ServerConfig};
 use gate_upstream::{
     AuthStyle, Credential, Endpoint, EndpointConfig, EndpointError, PoolSettings, Roots, Timeouts,
@@ -10,6 +11,7 @@ use gate_upstream::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::balance::Balance;
 use crate::edge::HostGuard;
 use crate::serve::{TlsAcceptor, TlsError};
 
@@ -32,7 +34,10 @@ pub(crate) struct Snapshot {
     pub(crate) host_guard: HostGuard,
     /// What the listener speaks TLS with, if it does.
     pub(crate) tls: Option<TlsAcceptor>,
-    endpoints: Vec<Endpoint>,
+    /// Where requests go.
+    pub(crate) balance: Balance,
+    /// Of each provider an endpoint for each of its keys, at least one.
+    endpoints: Vec<Box<[Endpoint]>>,
 }
 
 impl Snapshot {
@@ -41,28 +46,50 @@ impl Snapshot {
     /// # Errors
     /// The first provider whose settings make no endpoint, such as a header that is none, or a
     /// certificate that cannot be used.
-    pub(crate) fn try_new(config: GateConfig, upstream: &UpstreamClient) -> Result<Self, BuildError> {
+    pub(crate) fn try_new(
+        config: GateConfig,
+        upstream: &UpstreamClient,
+        registry: &Registry,
+    ) -> Result<Self, BuildError> {
         let GateConfig { server, providers, .. } = config;
         let endpoints = providers
             .providers()
             .map(|(_, provider)| {
-                let endpoint = Endpoint::try_new(endpoint_config(provider, &server)?)?;
+                let endpoints = endpoints(provider, &server)?;
                 // Certificates are read now: a bad file is a fault of the configuration, not of
                 // the first request.
-                upstream.prepare(&endpoint)?;
-                Ok(endpoint)
+                endpoints.first().map_or(Ok(()), |endpoint| upstream.prepare(endpoint))?;
+                Ok(endpoints)
             })
             .collect::<Result<_, EndpointError>>()?;
         let host_guard = HostGuard::new(&server);
         let tls = server.tls.as_ref().map(TlsAcceptor::try_new).transpose()?;
-        Ok(Self { server, providers, host_guard, tls, endpoints })
+        let balance = Balance::new(&server, &providers, registry);
+        Ok(Self { server, providers, host_guard, tls, balance, endpoints })
     }
 
-    /// Returns the endpoint of a provider.
-    #[expect(clippy::indexing_slicing, reason = "one endpoint was made for each provider of this tree")]
+    /// Returns the endpoint of a provider, with its first key.
+    #[expect(clippy::indexing_slicing, reason = "endpoints were made for each provider of this tree")]
     pub(crate) fn endpoint(&self, index: ProviderIndex) -> &Endpoint {
-        &self.endpoints[index.position()]
+        &self.endpoints[index.position()][0]
     }
+
+    /// Returns the endpoint of a provider with one of its keys, counted from 0.
+    pub(crate) fn endpoint_of(&self, index: ProviderIndex, key: u32) -> &Endpoint {
+        let endpoints = self.endpoints.get(index.position());
+        let endpoint = endpoints.and_then(|endpoints| endpoints.get(usize::try_from(key).ok()?));
+        endpoint.unwrap_or_else(|| self.endpoint(index))
+    }
+}
+
+/// Makes an endpoint for each key of a provider, and one where there is none. They share connections.
+fn endpoints(provider: &Provider, server: &ServerConfig) -> Result<Box<[Endpoint]>, EndpointError> {
+    let first = Endpoint::try_new(endpoint_config(provider, server)?)?;
+    let others = provider.api_keys.iter().skip(1).map(|key| {
+        let credential = Some(Credential::new(key.expose()));
+        Endpoint::try_new(EndpointConfig { credential, ..endpoint_config(provider, server)? })
+    });
+    std::iter::once(Ok(first)).chain(others).collect()
 }
 
 fn endpoint_config(provider: &Provider, server: &ServerConfig) -> Result<EndpointConfig, EndpointError> {

@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use gate_config::{ProviderIndex, Scope};
+use gate_balance::Attempt;
+use gate_config::Scope;
 use gate_model_ref::ModelRef;
-use gate_upstream::{RequestBody, RequestCredential, Upgrade, UpstreamRequest};
+use gate_upstream::{RequestBody, Upgrade, UpstreamRequest};
 use http::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_PROTOCOL, UPGRADE,
@@ -21,12 +22,17 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use crate::answer::{Answer, Payload};
+use crate::attempts::{Handshake, WhoseKey};
 use crate::auth::ClientCredentials;
+use crate::balance::Stop;
 use crate::error::{ApiError, ErrorCode};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::hold::Held;
 use crate::hops::Hops;
+use crate::journey::Journey;
 use crate::makers::Makers;
+use crate::plan::Choice;
 use crate::query::ModelQuery;
 use crate::relay::Treatment;
 use crate::route::{Forward, Route, WEBSOCKET_TAILS};
@@ -163,6 +169,7 @@ fn agree(opening: Opening<'_>, client: OnUpgrade, key: &HeaderValue) -> Answer {
             scope: opening.scope,
             makers: Arc::clone(opening.gateway.makers()),
             makes_object: AtomicBool::new(false),
+            is_for_provider: opening.credentials.is_for_provider(),
         },
         credentials: opening.credentials,
         headers: client_headers,
@@ -180,15 +187,20 @@ async fn ask(
     exchange: &mut Exchange,
 ) -> Result<Answer, ApiError> {
     let Opening { gateway, snapshot, parts, route, scope, credentials, hops } = opening;
-    let target = Target::find(snapshot, scope, gateway.makers(), parts.uri.query().unwrap_or_default())?;
-    if !snapshot.providers.provider(target.provider).websocket {
+    let query = parts.uri.query().unwrap_or_default();
+    let choice =
+        if credentials.is_for_provider() { Choice::First } else { Choice::WebSocket(&parts.headers) };
+    let Target { journey, attempt, stop, query } =
+        Target::find(snapshot, scope, gateway.makers(), query, choice)?;
+    if !snapshot.providers.provider(stop.provider).websocket {
         return Err(unsupported());
     }
-    let endpoint = snapshot.endpoint(target.provider);
+    let key = attempt.target().id().key;
+    let endpoint = snapshot.endpoint_of(stop.provider, key);
     exchange.record.provider = Some(endpoint.shared_name());
-    exchange.record.model = target.model.as_deref().map(Into::into);
+    exchange.record.model.clone_from(&stop.model);
     let credential = credentials.choose(endpoint)?;
-    let is_our_key = matches!(credential, RequestCredential::Configured);
+    let whose_key = WhoseKey::of(&credential);
     let mut upstream_headers = std::mem::take(&mut parts.headers);
     handshake::strip_protocols(&mut upstream_headers);
     headers::to_upstream(&mut upstream_headers);
@@ -196,15 +208,16 @@ async fn ask(
     let request = UpstreamRequest {
         method: Method::GET,
         path: route.tail.to_owned(),
-        query: forward::query_of(target.query.as_deref(), snapshot.providers.provider(target.provider)),
+        query: forward::query_of(Some(&query), snapshot.providers.provider(stop.provider)),
         headers: upstream_headers,
         credential,
         body: RequestBody::empty(),
     };
-    exchange.record.attempts = 1;
+    let handshake = Handshake::begin(exchange, (journey, attempt), whose_key, endpoint.shared_name());
     let begin = Instant::now();
     let outcome = tokio::select! {
         outcome = gateway.upstream().upgrade(endpoint, request) => {
+            handshake.settle(exchange, &outcome);
             forward::note_steps(&mut exchange.record.steps, outcome.as_ref().map(Upgrade::timings));
             outcome.map_err(|error| failure::upstream(endpoint.name(), &error))
         }
@@ -224,14 +237,17 @@ async fn ask(
         }
         Upgrade::Refused(response) => {
             let asked = forward::Asked::new(parts);
-            let mut answer = forward::answer(response, &route, &asked, Treatment::default())?;
-            if is_our_key && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                forward::blame_our_key(snapshot, target.provider, exchange, &mut answer).await?;
+            let mut answer =
+                forward::answer((response, Held::default()), &route, &asked, Treatment::default())?;
+            if whose_key == WhoseKey::Ours && forward::refuses_key(answer.status) {
+                let (id, status) = (exchange.id.as_str(), answer.status.as_u16());
+                forward::log_refused_key(snapshot, stop.provider, key, id, status);
+                forward::blame_our_key(snapshot, (stop.provider, key), exchange, &mut answer).await?;
             }
             answer
         }
     };
-    forward::mark(&mut answer.headers, endpoint.name(), target.model.as_deref());
+    forward::mark(&mut answer.headers, endpoint.name(), stop.model.as_deref());
     Ok(answer)
 }
 
@@ -249,32 +265,44 @@ fn switching(mut headers: HeaderMap, switch: Switch) -> Answer {
 
 /// Where a session goes whose query names the model.
 struct Target {
-    provider: ProviderIndex,
-    model: Option<Box<str>>,
-    query: Option<String>,
+    journey: Journey,
+    attempt: Attempt,
+    stop: Stop,
+    query: String,
 }
 
 impl Target {
-    fn find(snapshot: &Snapshot, scope: Scope, makers: &Makers, query: &str) -> Result<Self, ApiError> {
+    fn find(
+        snapshot: &Snapshot,
+        scope: Scope,
+        makers: &Makers,
+        query: &str,
+        choice: Choice<'_>,
+    ) -> Result<Self, ApiError> {
         let found = ModelQuery::parse(query)?;
-        let target = match (&found.model, &found.call) {
+        let way = match (&found.model, &found.call) {
             (Some(name), _) => {
                 let name_ref = ModelRef::parse(name).map_err(|error| failure::name(&error))?;
-                let resolved = snapshot.providers.resolve(name_ref, scope);
-                resolved.map_err(|error| failure::resolve(&snapshot.providers, name, scope, &error))?
+                let resolved = snapshot.providers.route(name_ref, scope);
+                let route =
+                    resolved.map_err(|error| failure::resolve(&snapshot.providers, name, scope, &error))?;
+                plan::way(snapshot, route, choice)
             }
             (None, Some(call)) => {
                 let maker = scope::maker_of(makers, snapshot, scope, [call.as_str()].into_iter());
                 let provider = plan::without_model(snapshot, maker.map_or(scope, Scope::Pinned))?;
-                return Ok(Self { provider, model: None, query: Some(query.to_owned()) });
+                snapshot.balance.alone(Stop { provider, model: None })
             }
-            (None, None) => snapshot.providers.resolve_default(scope).ok_or_else(missing_model)?,
+            (None, None) => {
+                let route = snapshot.providers.route_default(scope).ok_or_else(missing_model)?;
+                plan::way(snapshot, route, choice)
+            }
         };
-        Ok(Self {
-            provider: target.provider,
-            model: Some(target.upstream_model.into()),
-            query: Some(found.splice(query, target.upstream_model)),
-        })
+        let (journey, attempt) = plan::begin(snapshot, way, choice, None)?;
+        let stop = journey.stop(&attempt).clone();
+        let query =
+            stop.model.as_deref().map_or_else(|| query.to_owned(), |model| found.splice(query, model));
+        Ok(Self { journey, attempt, stop, query })
     }
 }
 

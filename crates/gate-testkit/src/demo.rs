@@ -92,10 +92,17 @@ const MAX_REQUEST_BYTES: usize = 32 << 20;
 
 /// Returns the TOML of a gateway configuration with both demo providers at this address.
 ///
-/// Both lists are open, so that `openai.demo.error-429` and its like reach the demo too.
+/// Both lists are open, so that `openai.demo.error-429` and its like reach the demo too. Their failures are
+/// wanted, so they are neither tried again nor held against the demo.
 pub fn config_toml(addr: SocketAddr) -> String {
     format!(
-        r#"[llm.provider.openai.demo]
+        r#"[llm.retry]
+max_attempts = 1
+
+[llm.circuit_breaker]
+enabled = false
+
+[llm.provider.openai.demo]
 api_base = "http://{addr}/v1"
 api_key = "demo"
 models = ["{CHAT_MODEL}", "{EMBEDDING_MODEL}"]

@@ -25,6 +25,7 @@
 //! `counts` knows what the vendors call the numbers and what they include, and `dialect` where an
 //! operation keeps them and how its streams end. An [`Estimate`] is for answers that report nothing.
 
+mod attempts;
 mod counts;
 mod dialect;
 mod estimate;
@@ -39,6 +40,7 @@ mod sse;
 mod usage;
 mod word;
 
+pub use attempts::{Attempt, AttemptOutcome, Attempts};
 pub use dialect::Dialect;
 pub use estimate::Estimate;
 pub use meter::{ContentType, Meter};

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::Method;
 
+use crate::attempts::Attempts;
 use crate::usage::{Usage, UsageSource};
 
 /// How a request ended, seen from the client.
@@ -140,8 +141,14 @@ pub struct RequestRecord {
     pub end: EndReason,
     /// The code of the error that the gateway made, or blames on the provider.
     pub error_code: Option<&'static str>,
-    /// How often the request was sent to a provider.
+    /// How often the request was sent to a provider, those times included when it was sent again since a
+    /// kept connection had closed.
     pub attempts: u32,
+    /// Each attempt with its target, its outcome and its time.
+    pub tried: Attempts,
+    /// Whether the request went to the target that its session belongs to, where it has a session and the
+    /// choice was by it.
+    pub sticky_hit: Option<bool>,
     /// The size of the request's body in bytes.
     pub bytes_in: u64,
     /// How many bytes of the answer's body were handed to the client's connection.
@@ -171,6 +178,8 @@ impl RequestRecord {
             end: EndReason::ClientGone,
             error_code: None,
             attempts: 0,
+            tried: Attempts::default(),
+            sticky_hit: None,
             bytes_in: 0,
             bytes_out: 0,
         }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use gate_server::RequestRecord;
+use gate_server::{AttemptOutcome, RequestRecord};
 use gate_usage::{EndReason, Usage, UsageSource};
 use http::Method;
 
@@ -50,6 +50,30 @@ fn a_text_line_shows_what_is_known() {
         text(&record()),
         "2023-11-14T22:13:21.234Z INFO  req-1 POST /v1/messages 200 ms=1234 end=complete bytes_in=0 bytes_out=0\n"
     );
+}
+
+// Spec: monitoring L-33, L-34; load-balancing B-14.
+#[test]
+fn several_attempts_are_listed_and_one_is_not() {
+    let attempts = |count: usize| {
+        let mut record = record();
+        for place in 0..count {
+            record.tried.begin(format!("openai.p{place}").as_str().into(), 0);
+            record.tried.settle(place, AttemptOutcome::Status(503), Duration::from_millis(7));
+        }
+        record.sticky_hit = Some(count == 1);
+        let mut batch = Vec::new();
+        write_json(&mut batch, &record);
+        let json: serde_json::Value = serde_json::from_slice(&batch).unwrap();
+        (text(&record), json.get("tried").cloned(), json["sticky"].clone())
+    };
+    let (line, tried, sticky) = attempts(1);
+    assert!(!line.contains("tried=") && line.contains(" sticky=hit "), "{line}");
+    assert_eq!((tried, sticky), (None, "hit".into()));
+    let (line, tried, sticky) = attempts(2);
+    assert!(line.contains(" tried=\"openai.p0=503 7ms, openai.p1=503 7ms\" sticky=miss "), "{line}");
+    let expected = serde_json::json!(["openai.p0=503 7ms", "openai.p1=503 7ms"]);
+    assert_eq!((tried, sticky), (Some(expected), "miss".into()));
 }
 
 // Spec: monitoring L-29.

@@ -85,7 +85,9 @@ const FAILURES: usize = 2000;
 async fn a_stderr_that_nobody_reads_holds_nothing_up() {
     let home = TempDir::new().unwrap();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let process = Process::with_config(&home, &config_for(nobody), &[]);
+    // Each is sent, and once.
+    let config = "[llm.retry]\nmax_attempts = 1\n[llm.circuit_breaker]\nenabled = false\n";
+    let process = Process::with_config(&home, &format!("{}\n{config}", config_for(nobody)), &[]);
     let request = chat("gpt-4");
     let mut client = process.connect().await;
     for sent in 0..FAILURES {

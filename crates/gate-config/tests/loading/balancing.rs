@@ -2,52 +2,21 @@
 
 use std::time::Duration;
 
-use gate_config::{
-    CircuitBreaker, HealthCheck, LoadBalancing, Report, Retry, Scope, Sources, Strategy, explain,
-};
+use gate_config::{CircuitBreaker, HealthCheck, LoadBalancing, Report, Retry, Scope, Strategy, explain};
 use gate_model_ref::{ModelRef, ProviderKind};
 
 use super::{FILE, QUIET, loaded, problems, provider, text, warnings};
 
-fn balanced(toml: &str) -> Sources {
-    text(toml).with_balancing()
-}
-
 /// Checks that a configuration has one problem.
 #[track_caller]
 fn refused(toml: &str, key: &str, message: &str) {
-    assert_eq!(problems(&balanced(toml)), [format!("{key} ({FILE}): {message}")], "{toml}");
-}
-
-// Spec: config C-45.
-#[test]
-fn without_balancing_in_the_gateway_every_such_setting_is_refused() {
-    for (toml, key) in [
-        ("[llm.retry]\nmax_attempts = 2", "llm.retry"),
-        ("[llm]\nhealth_check = 1", "llm.health_check"),
-        ("[llm.provider]\napi_keys = ['a']", "llm.provider.api_keys"),
-        ("[llm.provider.openai]\nweight = 2", "llm.provider.openai.weight"),
-        ("[llm.provider.openai.x]\nfallback = 'nobody'", "llm.provider.openai.x.fallback"),
-        ("[llm.provider.openai]\napi_keys = ['a', 'env:NOBODY']", "llm.provider.openai.api_keys"),
-        ("[llm.provider.openai]\nhedge_after_ms = 0", "llm.provider.openai.hedge_after_ms"),
-    ] {
-        let message = format!("`{key}` is not available in this version of emx-gate yet; remove it");
-        assert_eq!(problems(&text(toml)), [format!("{key} ({FILE}): {message}")], "{toml}");
-    }
-    let variable = Sources::empty().with_env([("EMX_LLM_RETRY_MAX_ATTEMPTS", "2")]);
-    assert_eq!(
-        problems(&variable),
-        [
-            "llm.retry (environment variable EMX_LLM_RETRY_MAX_ATTEMPTS): `llm.retry` is not available in this version \
-          of emx-gate yet; remove it"
-        ]
-    );
+    assert_eq!(problems(&text(toml)), [format!("{key} ({FILE}): {message}")], "{toml}");
 }
 
 // Spec: config C-70, C-71, C-72, C-73.
 #[test]
 fn every_setting_has_its_default() {
-    let server = loaded(&balanced(QUIET)).config.server;
+    let server = loaded(&text(QUIET)).config.server;
     assert_eq!(server.load_balancing, LoadBalancing { strategy: Strategy::Weighted, is_sticky: true });
     let retry = Retry {
         max_attempts: 3,
@@ -88,7 +57,7 @@ fn every_setting_is_read() {
         [llm.circuit_breaker]\nenabled = false\nfailure_threshold = 1\nrecovery_timeout = 0.5\nhalf_open_max_calls = 9\n\
         [llm.health_check]\npassive = false\nfailure_threshold = 4\nsuccess_threshold = 1\nactive = true\n\
         interval = 1\ntimeout = 2.5\nendpoint = '/models?limit=1'\n";
-    let server = loaded(&balanced(&format!("{QUIET}{toml}"))).config.server;
+    let server = loaded(&text(&format!("{QUIET}{toml}"))).config.server;
     assert_eq!(server.load_balancing, LoadBalancing { strategy: Strategy::P2cEwma, is_sticky: false });
     let retry = Retry {
         max_attempts: 1,
@@ -118,7 +87,7 @@ fn every_setting_is_read() {
         endpoint: "/models?limit=1".to_owned(),
     };
     assert_eq!(server.health_check, health);
-    let variables = balanced(QUIET).with_env([
+    let variables = text(QUIET).with_env([
         ("EMX_LLM_RETRY_RETRYABLE_STATUS", "500, 503"),
         ("EMX_LLM_RETRY_BACKOFF_MULTIPLIER", "3"),
         ("EMX_LLM_OPENAI_WEIGHT", "7"),
@@ -217,7 +186,7 @@ fn a_weight_is_a_positive_whole_number() {
 fn a_weight_that_nothing_can_come_of_is_a_warning() {
     let check = |toml: &str, expected: &[&str]| {
         let toml = format!("{QUIET}{toml}");
-        let lines = warnings(&balanced(&toml));
+        let lines = warnings(&text(&toml));
         let keys: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
         assert_eq!(keys, expected, "{toml}");
         assert!(lines.iter().all(|line| line.contains("has no effect")), "{lines:?}");
@@ -237,7 +206,7 @@ fn a_weight_that_nothing_can_come_of_is_a_warning() {
 #[test]
 fn several_keys_are_inherited_like_one() {
     let keys = |toml: &str, path: &str| {
-        let provider = provider(&loaded(&balanced(toml)), path);
+        let provider = provider(&loaded(&text(toml)), path);
         let keys: Vec<_> = provider.api_keys.iter().map(|key| key.expose().to_owned()).collect();
         assert_eq!(provider.api_key.as_ref().map(|key| key.expose()), keys.first().map(String::as_str));
         keys.join(" ")
@@ -265,12 +234,12 @@ fn several_keys_are_inherited_like_one() {
     ] {
         assert_eq!(keys(toml, path), expected, "{toml}");
     }
-    let sources = balanced("[llm.provider.openai]\napi_keys = ['env:A', 'literal']")
+    let sources = text("[llm.provider.openai]\napi_keys = ['env:A', 'literal']")
         .with_env([("A", "from-env"), ("OPENAI_API_KEY", "loses")]);
     let read = provider(&loaded(&sources), "openai");
     assert_eq!(read.api_keys.iter().map(|key| key.expose()).collect::<Vec<_>>(), ["from-env", "literal"]);
     assert_eq!(read.losers["api_key"].len(), 1, "the variable fills in nothing");
-    assert_eq!(warnings(&balanced("[llm.provider.openai]\napi_keys = ['a']")), [""; 0]);
+    assert_eq!(warnings(&text("[llm.provider.openai]\napi_keys = ['a']")), [""; 0]);
 }
 
 // Spec: config C-75, C-41.
@@ -311,7 +280,7 @@ fn a_fallback_is_one_name_or_a_list_and_what_it_names_exists() {
     for (fallback, expected) in
         [("'azure'", &["azure"][..]), ("['openai.azure', 'azure.m']", &["openai.azure", "azure.m"])]
     {
-        let read = loaded(&balanced(&toml(fallback)));
+        let read = loaded(&text(&toml(fallback)));
         assert_eq!(provider(&read, "openai").fallback, expected);
         let route = read
             .config
@@ -329,7 +298,7 @@ fn a_fallback_is_one_name_or_a_list_and_what_it_names_exists() {
     refused(&toml("[]"), key, "expected a text, or a list of 1 to 16 texts, found an empty list");
     // What is wrong is told beside a default that is wrong.
     let both = toml("'nobody'").replace("'openai.gpt-4'", "'a.b.c d'");
-    assert_eq!(problems(&balanced(&both)).len(), 2, "{both}");
+    assert_eq!(problems(&text(&both)).len(), 2, "{both}");
     refused(
         "[llm.provider.openai.a]\napi_key = 'k'\nfallback = 'b'\n[llm.provider.openai.b]\napi_key = 'k'\n\
          fallback = 'a'",
@@ -343,7 +312,7 @@ fn a_fallback_is_one_name_or_a_list_and_what_it_names_exists() {
 fn a_hedge_is_inherited() {
     let toml = "[llm.provider]\nhedge_after_ms = 1500\n[llm.provider.openai]\napi_key = 'k'\n\
                 [llm.provider.openai.x]\nmodels = ['m']\nhedge_after_ms = 1";
-    let read = loaded(&balanced(toml));
+    let read = loaded(&text(toml));
     assert_eq!(provider(&read, "openai").hedge_after, Some(Duration::from_millis(1500)));
     assert_eq!(provider(&read, "openai.x").hedge_after, Some(Duration::from_millis(1)));
     refused(
@@ -380,7 +349,7 @@ model = 's-1'
 // Spec: routing R-49.
 #[test]
 fn a_validation_lists_pools_and_fallbacks() {
-    let report = Report::of(&balanced(POOL), &|_, _| Ok(())).to_string();
+    let report = Report::of(&text(POOL), &|_, _| Ok(())).to_string();
     let expected = "
 pool  for every name of openai
   openai.a  weight 3, to https://a.example/v1/chat/completions
@@ -399,7 +368,7 @@ after openai
 // Spec: routing R-49.
 #[test]
 fn an_explanation_shows_the_pool_and_what_comes_after_it() {
-    let config = loaded(&balanced(POOL)).config;
+    let config = loaded(&text(POOL)).config;
     let shown = |name: &str| {
         let explanation =
             explain(&config.providers, name, Some(Scope::Kind(ProviderKind::OpenAi))).to_string();

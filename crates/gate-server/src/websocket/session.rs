@@ -3,9 +3,9 @@
 
 use bytes::{Bytes, BytesMut};
 use gate_config::ProviderIndex;
-use gate_upstream::{RequestBody, RequestCredential, Upgrade, UpgradedIo, UpstreamRequest, UpstreamResponse};
+use gate_upstream::{RequestBody, Upgrade, UpgradedIo, UpstreamRequest, UpstreamResponse};
+use http::Method;
 use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS};
-use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,6 +18,7 @@ use super::message::{Inbound, MessageReader, Unread, Waits};
 use super::refusal::Refusal;
 use super::tunnel::{Copied, send};
 use super::turn::{Turn, Turns};
+use crate::attempts::{Handshake, WhoseKey};
 use crate::auth::ClientCredentials;
 use crate::error::{ApiError, ErrorCode, passed_error_message};
 use crate::exchange::Exchange;
@@ -156,16 +157,17 @@ impl Session {
                 return Err(ApiError::new(ErrorCode::RequestTimeout, message).into());
             }
         };
-        Ok(self.turns.first(&text).await?)
+        Ok(self.turns.first(&text, &self.headers).await?)
     }
 
     /// Asks the provider of the first message for a session.
     async fn ask(self, turn: Turn, exchange: &mut Exchange) -> Result<Joined, Stop> {
         let Self { gateway, turns, credentials, headers, query, proof } = self;
-        let Turn { provider, model, text } = turn;
-        let endpoint = turns.snapshot.endpoint(provider);
+        let Turn { journey, attempt, stop, text } = turn;
+        let (provider, key) = (stop.provider, attempt.target().id().key);
+        let endpoint = turns.snapshot.endpoint_of(provider, key);
         exchange.record.provider = Some(endpoint.shared_name());
-        exchange.record.model = model.as_deref().map(Into::into);
+        exchange.record.model = stop.model;
         let settings = turns.snapshot.providers.provider(provider);
         if !settings.websocket {
             let name = endpoint.name();
@@ -175,7 +177,7 @@ impl Session {
             return Err(ApiError::new(ErrorCode::UpgradeRequired, message).into());
         }
         let credential = credentials.choose(endpoint)?;
-        let is_our_key = matches!(credential, RequestCredential::Configured);
+        let whose_key = WhoseKey::of(&credential);
         let request = UpstreamRequest {
             method: Method::GET,
             path: super::RESPONSES.to_owned(),
@@ -184,8 +186,9 @@ impl Session {
             credential,
             body: RequestBody::empty(),
         };
-        exchange.record.attempts = 1;
+        let handshake = Handshake::begin(exchange, (journey, attempt), whose_key, endpoint.shared_name());
         let outcome = gateway.upstream().upgrade(endpoint, request).await;
+        handshake.settle(exchange, &outcome);
         let outcome = outcome.map_err(|error| failure::upstream(endpoint.name(), &error))?;
         exchange.record.ttfb = Some(exchange.elapsed());
         match outcome {
@@ -196,24 +199,17 @@ impl Session {
                 Err(handshake::invalid_answer(endpoint.name()).into())
             }
             Upgrade::Switched { io, .. } => Ok(Joined { io, turns, provider, first: text }),
-            Upgrade::Refused(response) if is_our_key && is_auth(response.status) => {
-                let name = endpoint.name();
-                let status = response.status.as_u16();
-                log::error!(
-                    "{}: provider `{name}` refused the configured key with {status}: check `api_key` in \
-                     `[llm.provider.{name}]`",
-                    exchange.id.as_str(),
-                );
+            Upgrade::Refused(response)
+                if whose_key == WhoseKey::Ours && forward::refuses_key(response.status) =>
+            {
+                let (id, status) = (exchange.id.as_str(), response.status.as_u16());
+                forward::log_refused_key(&turns.snapshot, provider, key, id, status);
                 let message = "the provider refused the gateway's key; its operator must check it";
                 Err(ApiError::new(ErrorCode::UpstreamAuth, message).into())
             }
             Upgrade::Refused(response) => Err(Stop::Refused(Box::new(refused(response).await))),
         }
     }
-}
-
-fn is_auth(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// Makes a refusal of a provider's answer. What it says in `error` goes to the client as it came,

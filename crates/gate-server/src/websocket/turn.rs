@@ -6,18 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use gate_balance::Attempt;
 use gate_config::{ProviderIndex, Scope};
 use gate_model_ref::ProviderKind;
 use gate_upstream::RequestBody;
+use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::births::Births;
+use crate::balance::{Stop, Way};
 use crate::error::{ApiError, ErrorCode};
 use crate::head::RequestHead;
+use crate::journey::Journey;
 use crate::makers::{self, Makers};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Choice};
 use crate::route::{Forward, Operation, Pin};
 use crate::scope::Scopes;
 use crate::snapshot::Snapshot;
@@ -31,13 +35,16 @@ pub(super) struct Turns {
     pub(super) makers: Arc<Makers>,
     /// Whether the answer to the latest message can be named by a later request.
     pub(super) makes_object: AtomicBool,
+    /// Whether the client brings the provider's key.
+    pub(super) is_for_provider: bool,
 }
 
 /// A message that asks for an answer.
 #[derive(Debug)]
 pub(super) struct Turn {
-    pub(super) provider: ProviderIndex,
-    pub(super) model: Option<Box<str>>,
+    pub(super) journey: Journey,
+    pub(super) attempt: Attempt,
+    pub(super) stop: Stop,
     /// The message to send.
     pub(super) text: Bytes,
 }
@@ -64,15 +71,25 @@ impl Turns {
         self.makes_object.load(Ordering::Relaxed)
     }
 
-    /// Routes the first message.
+    /// Routes the first message; `headers` may tell its session.
     ///
     /// # Errors
     /// As for a POST, and for an event that asks for nothing.
-    pub(super) async fn first(&self, text: &Bytes) -> Result<Turn, ApiError> {
-        self.route(text).await?.ok_or_else(|| {
+    pub(super) async fn first(&self, text: &Bytes, headers: &HeaderMap) -> Result<Turn, ApiError> {
+        let choice = if self.is_for_provider { Choice::First } else { Choice::WebSocket(headers) };
+        let mut begun = None;
+        let pick = |way: Way, object: &Bytes| {
+            let (journey, attempt) = plan::begin(&self.snapshot, way, choice, Some(object))?;
+            let stop = journey.stop(&attempt).clone();
+            begun = Some((journey, attempt));
+            Ok(stop)
+        };
+        let routed = self.route(text, choice, pick).await?;
+        let (Some((stop, text)), Some((journey, attempt))) = (routed, begun) else {
             let message = "the first message must be a `response.create` that names its `model`";
-            ApiError::new(ErrorCode::BadRequest, message)
-        })
+            return Err(ApiError::new(ErrorCode::BadRequest, message));
+        };
+        Ok(Turn { journey, attempt, stop, text })
     }
 
     /// Routes a later message, and returns what to send to `provider`.
@@ -80,21 +97,34 @@ impl Turns {
     /// # Errors
     /// As for a POST, and for a model or an object of another provider.
     pub(super) async fn later(&self, text: Bytes, provider: ProviderIndex) -> Result<Bytes, ApiError> {
-        match self.route(&text).await? {
-            None => Ok(text),
-            Some(turn) if turn.provider == provider => Ok(turn.text),
-            Some(turn) => Err(ApiError::new(
+        let no_session = HeaderMap::new();
+        let choice = if self.is_for_provider { Choice::First } else { Choice::WebSocket(&no_session) };
+        let pick = |way: Way, _: &Bytes| {
+            let mut stops = way.stops().iter();
+            if let Some(stop) = stops.clone().find(|stop| stop.provider == provider) {
+                return Ok(stop.clone());
+            }
+            let other = stops.next().map_or(provider, |stop| stop.provider);
+            Err(ApiError::new(
                 ErrorCode::BadRequest,
                 format!(
                     "this session is with provider `{}`, and this message belongs to `{}`: open another one for it",
                     self.snapshot.endpoint(provider).name(),
-                    self.snapshot.endpoint(turn.provider).name(),
+                    self.snapshot.endpoint(other).name(),
                 ),
-            )),
-        }
+            ))
+        };
+        Ok(self.route(&text, choice, pick).await?.map_or(text, |(_, spliced)| spliced))
     }
 
-    async fn route(&self, text: &Bytes) -> Result<Option<Turn>, ApiError> {
+    /// Finds where a message goes, which `pick` decides of those that may have it, and what is sent;
+    /// nothing for a message that asks for no answer.
+    async fn route(
+        &self,
+        text: &Bytes,
+        choice: Choice<'_>,
+        pick: impl FnOnce(Way, &Bytes) -> Result<Stop, ApiError>,
+    ) -> Result<Option<(Stop, Bytes)>, ApiError> {
         // The same strict reading as of a body, whatever the event is.
         let head = RequestHead::parse(text)?;
         let envelope: Envelope<'_> = serde_json::from_slice(text).map_err(|error| {
@@ -104,7 +134,7 @@ impl Turns {
             return Ok(None);
         }
         let nested = envelope.response.map(RawValue::get).filter(|response| response.starts_with('{'));
-        let Some(nested) = nested else { return self.plan(text.clone()).await.map(Some) };
+        let Some(nested) = nested else { return self.plan(text, choice, pick).await.map(Some) };
         let start = nested.as_ptr().addr() - text.as_ptr().addr();
         let end = start + nested.len();
         let nested = text.slice(start..end);
@@ -113,17 +143,22 @@ impl Turns {
                 let message = "`model` stands both in the event and in its `response`; send it once";
                 return Err(ApiError::new(ErrorCode::DuplicateKey, message));
             }
-            return self.plan(text.clone()).await.map(Some);
+            return self.plan(text, choice, pick).await.map(Some);
         }
-        let turn = self.plan(nested).await?;
-        let mut whole = BytesMut::with_capacity(text.len() + turn.text.len());
+        let (stop, spliced) = self.plan(&nested, choice, pick).await?;
+        let mut whole = BytesMut::with_capacity(text.len() + spliced.len());
         whole.extend_from_slice(&text.slice(..start));
-        whole.extend_from_slice(&turn.text);
+        whole.extend_from_slice(&spliced);
         whole.extend_from_slice(&text.slice(end..));
-        Ok(Some(Turn { text: whole.freeze(), ..turn }))
+        Ok(Some((stop, whole.freeze())))
     }
 
-    async fn plan(&self, object: Bytes) -> Result<Turn, ApiError> {
+    async fn plan(
+        &self,
+        object: &Bytes,
+        choice: Choice<'_>,
+        pick: impl FnOnce(Way, &Bytes) -> Result<Stop, ApiError>,
+    ) -> Result<(Stop, Bytes), ApiError> {
         let route = Forward {
             // The scope says what the path pinned.
             pin: Pin::None,
@@ -132,10 +167,11 @@ impl Turns {
             operation: Operation::Responses,
         };
         let scopes = Scopes { named: self.scope, unnamed: self.scope, makers: &self.makers };
-        let Plan { provider, body, model, makes_object, .. } =
-            plan::plan_message(&self.snapshot, &route, scopes, &object)?;
+        let (way, makes_object) = plan::plan_message(&self.snapshot, &route, scopes, object, choice)?;
+        let stop = pick(way, object)?;
         self.makes_object.store(makes_object, Ordering::Relaxed);
-        Ok(Turn { provider, model, text: whole(body).await })
+        let body = plan::splice_message(&self.snapshot, &route, object, &stop)?;
+        Ok((stop, whole(body).await))
     }
 }
 

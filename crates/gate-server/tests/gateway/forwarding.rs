@@ -259,7 +259,7 @@ async fn answers_pass_with_status_headers_and_bytes() {
             .header("x-request-id", "req_up")
             .header("set-cookie", "__cf_bm=1")
             .header("x-ratelimit-remaining-tokens", "9");
-        let (mut rig, _mock) = Rig::with_mock(CONFIG, [reply]);
+        let (mut rig, _mock) = Rig::with_mock(&format!("{CONFIG}\n[llm.retry]\nmax_attempts = 1"), [reply]);
         let response = rig.post("/v1/chat/completions", r#"{"model":"gpt-4"}"#).await;
         assert_eq!(response.head.status, status);
         assert_eq!(response.body.text(), " {\"odd\" :\t1}\n");

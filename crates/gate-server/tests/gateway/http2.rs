@@ -70,14 +70,14 @@ async fn check_served(rig: &mut Rig) {
 // Spec: security S-28; api.
 #[tokio::test(start_paused = true)]
 async fn requests_of_one_connection_are_answered_side_by_side() {
-    let replies = [Reply::json(200, "{\"slow\":1}").after(Duration::from_secs(9)), Reply::json(429, "{}")];
+    let replies = [Reply::json(200, "{\"slow\":1}").after(Duration::from_secs(9)), Reply::json(418, "{}")];
     let (mut rig, mock) = Rig::with_mock(CONFIG, replies);
     let mut client = begun(&mut rig, &[]).await;
     client.send(&post(1, "/v1/chat/completions", CHAT)).await.unwrap();
     mock.next_request().await;
     client.send(&post(3, "/v1/chat/completions", CHAT)).await.unwrap();
     client.send(&[get(5, "/health"), get(7, "/nothing")]).await.unwrap();
-    assert_eq!(client.read_response(3).await.unwrap(), (429, b"{}".to_vec(), None));
+    assert_eq!(client.read_response(3).await.unwrap(), (418, b"{}".to_vec(), None));
     let received = mock.next_request().await;
     assert_eq!(received.text(), CHAT);
     assert_eq!(received.header("host"), Some("openai.test"));

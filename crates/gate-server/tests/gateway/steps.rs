@@ -94,7 +94,8 @@ async fn a_provider_without_an_answer_leaves_the_time_that_it_was_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_connect_that_fails_is_a_step_and_what_comes_behind_it_is_none() {
     let (dialer, _listener) = MemoryDialer::with_backlog(1);
-    let config = format!("[llm.timeout]\nconnection = 3\nfirst_byte = 60\n{CONFIG}");
+    let config =
+        format!("[llm.retry]\nmax_attempts = 1\n[llm.timeout]\nconnection = 3\nfirst_byte = 60\n{CONFIG}");
     let mut rig = Rig::dialing(&config, Dialer::Memory(dialer));
     let mut fills_the_backlog = rig.connect();
     fills_the_backlog.send(post("/v1/chat/completions", &[], ASKED)).await.unwrap();

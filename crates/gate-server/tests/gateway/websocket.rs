@@ -17,7 +17,7 @@ pub(crate) const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: we
 
 pub(crate) const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
-const CLOSE: u8 = 0x88;
+pub(crate) const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 
 /// The usual providers, of which openai's own and azure speak WebSocket.

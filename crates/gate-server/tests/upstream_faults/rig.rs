@@ -65,6 +65,8 @@ impl Ask {
 pub(crate) fn config(base: &str, timeouts: &str, settings: &str) -> String {
     format!(
         r#"
+        [llm.retry]
+        max_attempts = 1
         [llm.timeout]
         {timeouts}
         [llm.provider.openai]

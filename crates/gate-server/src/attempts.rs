@@ -1,0 +1,388 @@
+//! Sends a request until somebody answers it: one loop over what `gate-balance` decides.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gate_balance::{Attempt, Decision, Outcome};
+use gate_config::ProviderIndex;
+use gate_upstream::{UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse};
+use gate_usage::AttemptOutcome;
+use http::{HeaderMap, Method};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::auth::ClientCredentials;
+use crate::balance::{Hold, Stop};
+use crate::error::ApiError;
+use crate::exchange::Exchange;
+use crate::extra_frame::ExtraFrame;
+use crate::gateway::Gateway;
+use crate::hold::{self, Held};
+use crate::journey::{Journey, now};
+use crate::plan::{Cargo, Kept, Plan};
+use crate::route::Forward;
+use crate::shutdown::InFlight;
+use crate::snapshot::Snapshot;
+use crate::upload::UploadProgress;
+use crate::{failure, forward};
+
+mod outcome;
+
+pub(crate) use outcome::{Handshake, WhoseKey};
+
+/// What is the same in all attempts of a request.
+pub(crate) struct Errand<'r> {
+    pub(crate) gateway: &'r Gateway,
+    pub(crate) snapshot: &'r Arc<Snapshot>,
+    pub(crate) route: &'r Forward<'r>,
+    pub(crate) method: &'r Method,
+    /// The client's query.
+    pub(crate) query: Option<&'r str>,
+    pub(crate) credentials: &'r ClientCredentials,
+    pub(crate) upload: &'r UploadProgress,
+}
+
+/// An answer, and whose it is.
+pub(crate) struct Answered {
+    pub(crate) response: UpstreamResponse,
+    /// What of its body was read already.
+    pub(crate) held: Held,
+    pub(crate) stop: Stop,
+    /// To be kept until the answer has ended.
+    pub(crate) attempt: Attempt,
+    pub(crate) whose_key: WhoseKey,
+    pub(crate) extra_frame: Option<ExtraFrame>,
+}
+
+/// One attempt that is to be made.
+struct Order {
+    attempt: Attempt,
+    stop: Stop,
+    request: UpstreamRequest,
+    whose_key: WhoseKey,
+    extra_frame: Option<ExtraFrame>,
+    /// How much of a stream is held, while there is somebody else who could give one.
+    hold: Option<Hold>,
+    /// Where it stands in the account.
+    place: usize,
+}
+
+/// One attempt that has come back.
+struct Tried {
+    attempt: Attempt,
+    stop: Stop,
+    whose_key: WhoseKey,
+    extra_frame: Option<ExtraFrame>,
+    result: Result<(UpstreamResponse, Held), UpstreamError>,
+    /// Until the head of its answer, or until it failed.
+    time: Duration,
+}
+
+/// What an attempt brought for the client.
+type Best = Result<Answered, ApiError>;
+
+impl Errand<'_> {
+    /// Sends a request to where its plan says, again and elsewhere as long as that is allowed. The client
+    /// gets the answer of the last provider that gave one, be it an error, and one of the gateway only
+    /// where there was none.
+    ///
+    /// # Errors
+    /// The fault of the last attempt; what cannot be sent at all; the end of a shutdown.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request at its provider, which is not blamed for it.
+    pub(crate) async fn run(
+        &self,
+        plan: Plan,
+        headers: HeaderMap,
+        in_flight: &InFlight,
+        exchange: &mut Exchange,
+    ) -> Result<Answered, ApiError> {
+        let Plan { mut journey, attempt, cargo, kept, .. } = plan;
+        if kept.is_nothing() {
+            // What has passed cannot pass again, whatever comes of it.
+            journey.plan.commit();
+        }
+        let kept_headers = journey.plan.may_go_on().then(|| headers.clone());
+        let mut trip = Trip {
+            errand: self,
+            journey,
+            kept,
+            headers: kept_headers,
+            entrusted: None,
+            exchange,
+            best: None,
+        };
+        let mut order = trip.order(attempt, cargo, headers)?;
+        loop {
+            let decision = tokio::select! {
+                decision = trip.go(order) => decision,
+                () = in_flight.ended() => return Err(failure::shutting_down()),
+            };
+            let Some(Decision::RetrySame { after } | Decision::Next { after }) = decision else {
+                return trip.end();
+            };
+            log_next(trip.exchange, after);
+            pause(after, in_flight).await?;
+            order = match trip.next() {
+                Some(Ok(next)) => next,
+                Some(Err(error)) => return trip.best.unwrap_or(Err(error)),
+                None => return trip.end(),
+            };
+        }
+    }
+
+    /// Writes the request of one attempt.
+    ///
+    /// # Errors
+    /// There is no credential for this provider, no URL for the model, or the client's credential has been
+    /// given to another provider.
+    fn order(
+        &self,
+        attempt: Attempt,
+        stop: Stop,
+        cargo: Cargo,
+        headers: HeaderMap,
+        entrusted: &mut Option<ProviderIndex>,
+    ) -> Result<Order, ApiError> {
+        let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
+        let provider = self.snapshot.providers.provider(stop.provider);
+        let path = provider
+            .api_base
+            .request_path(self.route.tail, stop.model.as_deref())
+            .map_err(|reason| failure::no_deployment(endpoint.name(), reason))?
+            .into_owned();
+        let credential = self.credentials.choose(endpoint)?;
+        let whose_key = WhoseKey::of(&credential);
+        if whose_key == WhoseKey::TheClients && *entrusted.get_or_insert(stop.provider) != stop.provider {
+            return Err(failure::not_entrusted(endpoint.name()));
+        }
+        let request = UpstreamRequest {
+            method: self.method.clone(),
+            path,
+            query: forward::query_of(cargo.query.as_deref().or(self.query), provider),
+            headers,
+            credential,
+            body: cargo.body,
+        };
+        Ok(Order { attempt, stop, request, whose_key, extra_frame: cargo.extra_frame, hold: None, place: 0 })
+    }
+
+    async fn send(&self, order: Order) -> Tried {
+        let Order { attempt, stop, request, whose_key, extra_frame, hold, .. } = order;
+        let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
+        let begin = Instant::now();
+        let result = self.gateway.upstream().send(endpoint, request).await;
+        let time = begin.elapsed();
+        let result = match (result, hold) {
+            (Ok(mut response), Some(hold)) if response.status.is_success() => {
+                let held = hold::hold(&mut response, forward::stream_dialect(self.route), hold).await;
+                Ok((response, held))
+            }
+            (Ok(response), _) => Ok((response, Held::default())),
+            (Err(error), _) => Err(error),
+        };
+        Tried { attempt, stop, whose_key, extra_frame, result, time }
+    }
+}
+
+/// The attempts of one request so far.
+struct Trip<'t, 'r> {
+    errand: &'t Errand<'r>,
+    journey: Journey,
+    kept: Kept,
+    /// The headers, where there can be another attempt.
+    headers: Option<HeaderMap>,
+    /// The provider that was given a credential of the client's: no other gets it.
+    entrusted: Option<ProviderIndex>,
+    exchange: &'t mut Exchange,
+    /// What the client gets, if nothing better comes.
+    best: Option<Best>,
+}
+
+impl Trip<'_, '_> {
+    /// Prepares an attempt.
+    ///
+    /// # Errors
+    /// As of [`Errand::order`].
+    fn order(&mut self, attempt: Attempt, cargo: Cargo, headers: HeaderMap) -> Result<Order, ApiError> {
+        let stop = self.journey.stop(&attempt).clone();
+        let mut order = self.errand.order(attempt, stop, cargo, headers, &mut self.entrusted)?;
+        let hold = self.errand.snapshot.balance.hold();
+        order.hold = hold.filter(|_| self.journey.plan.has_other(now()));
+        order.place = begin(self.exchange, self.errand, &order);
+        Ok(order)
+    }
+
+    /// Prepares an attempt behind the first; nothing where the request passes only once.
+    fn further(&mut self, attempt: Attempt) -> Option<Result<Order, ApiError>> {
+        let Errand { snapshot, route, .. } = self.errand;
+        let cargo = self.kept.cargo(snapshot, route, self.journey.stop(&attempt))?;
+        let headers = self.headers.clone()?;
+        Some(self.order(attempt, cargo, headers))
+    }
+
+    /// Prepares the attempt that was decided on.
+    fn next(&mut self) -> Option<Result<Order, ApiError>> {
+        let attempt = self.journey.plan.next(now()).ok()?;
+        self.further(attempt)
+    }
+
+    /// Makes one attempt, or two where the first is late and there may be two, and returns what is to be
+    /// done then; nothing where what came is the client's without a word about the target.
+    async fn go(&mut self, order: Order) -> Option<Decision> {
+        let errand = self.errand;
+        let provider = errand.snapshot.providers.provider(order.stop.provider);
+        let Some(late) = provider.hedge_after.filter(|_| self.journey.plan.may_go_on()) else {
+            let place = order.place;
+            let tried = errand.send(order).await;
+            return self.settle(place, tried);
+        };
+        // Boxed: it is rare, and would be half of every request's future.
+        Box::pin(self.hedge(order, late)).await
+    }
+
+    /// Makes an attempt and, once it is late, a second one beside it. The first good answer counts.
+    async fn hedge(&mut self, order: Order, late: Duration) -> Option<Decision> {
+        let errand = self.errand;
+        let (first_place, begin) = (order.place, Instant::now());
+        let mut first = pin!(errand.send(order));
+        if let Ok(tried) = timeout(late, &mut first).await {
+            return self.settle(first_place, tried);
+        }
+        let second = self.journey.plan.hedge(now()).and_then(|attempt| self.further(attempt)?.ok());
+        let Some(second) = second else {
+            let tried = first.await;
+            return self.settle(first_place, tried);
+        };
+        log::info!("{}: no answer after {} ms; asked another", self.exchange.id.as_str(), late.as_millis());
+        let (second_place, second_begin) = (second.place, Instant::now());
+        let mut second = pin!(errand.send(second));
+        let (tried, is_first) = tokio::select! {
+            tried = &mut first => (tried, true),
+            tried = &mut second => (tried, false),
+        };
+        let (place, (other_place, other_begin)) = match is_first {
+            true => (first_place, (second_place, second_begin)),
+            false => (second_place, (first_place, begin)),
+        };
+        let is_answer = tried.result.is_ok();
+        match self.settle(place, tried) {
+            Some(Decision::Wait) => {}
+            None if !is_answer => {}
+            decision => {
+                let time = other_begin.elapsed();
+                self.exchange.record.tried.settle(other_place, AttemptOutcome::GivenUp, time);
+                return decision;
+            }
+        }
+        let tried = if is_first { second.await } else { first.await };
+        self.settle(other_place, tried)
+    }
+
+    /// Counts an attempt that has come back.
+    fn settle(&mut self, place: usize, mut tried: Tried) -> Option<Decision> {
+        let outcome = tried.outcome();
+        self.note(place, &tried, outcome);
+        let decision = outcome.map(|outcome| self.journey.plan.settle(&mut tried.attempt, &outcome, now()));
+        let now_best = tried.into_best(self.errand);
+        self.best = Some(match (self.best.take(), now_best) {
+            // An answer is better than none, and of two the later one.
+            (Some(Ok(answer)), Err(_)) => Ok(answer),
+            (_, now_best) => now_best,
+        });
+        decision
+    }
+
+    /// Notes in the account, and in the log where a key was refused, what became of an attempt.
+    fn note(&mut self, place: usize, tried: &Tried, outcome: Option<Outcome>) {
+        let exchange = &mut *self.exchange;
+        let timings = tried.result.as_ref().map(|(response, _)| &response.timings);
+        forward::note_steps(&mut exchange.record.steps, timings);
+        let (retries, shown) = match &tried.result {
+            Ok((response, held)) => {
+                let status = held.status().unwrap_or(response.status.as_u16());
+                (response.timings.retries, AttemptOutcome::Status(status))
+            }
+            Err(error) => (error.retries(), AttemptOutcome::Fault(error.kind().as_str())),
+        };
+        forward::note_retries(exchange, retries);
+        exchange.record.tried.settle(place, shown, tried.time);
+        if let Some(Outcome::KeyRefused { status }) = outcome {
+            let (provider, key) = (tried.stop.provider, tried.attempt.target().id().key);
+            forward::log_refused_key(self.errand.snapshot, provider, key, exchange.id.as_str(), status);
+        }
+    }
+
+    /// Returns what the client gets.
+    fn end(self) -> Best {
+        // There was an attempt, and it left something.
+        self.best.unwrap_or_else(|| Err(failure::shutting_down()))
+    }
+}
+
+impl Tried {
+    /// Returns what this says about the target; nothing where it says something about the client or this
+    /// machine.
+    fn outcome(&self) -> Option<Outcome> {
+        match &self.result {
+            Ok((response, held)) => outcome::of_answer(response, held.status(), self.whose_key, self.time),
+            Err(error) => outcome::of_fault(error),
+        }
+    }
+
+    fn into_best(self, errand: &Errand<'_>) -> Best {
+        let Self { attempt, stop, whose_key, extra_frame, result, .. } = self;
+        match result {
+            Ok((response, held)) => Ok(Answered { response, held, stop, attempt, whose_key, extra_frame }),
+            // What ended an upload is known best where it was seen.
+            Err(error) => Err(match (error.kind(), errand.upload.fault()) {
+                (UpstreamErrorKind::RequestBody, Some(fault)) => fault.to_api_error(),
+                _ => failure::upstream(errand.snapshot.endpoint(stop.provider).name(), &error),
+            }),
+        }
+    }
+}
+
+/// Notes that an attempt begins.
+fn begin(exchange: &mut Exchange, errand: &Errand<'_>, order: &Order) -> usize {
+    let Errand { snapshot, route, .. } = errand;
+    let name = snapshot.endpoint(order.stop.provider).shared_name();
+    let model = order.stop.model.as_deref();
+    log::debug!(
+        "{}: {:?} goes to `{name}` as {}: {}",
+        exchange.id.as_str(),
+        route.operation,
+        model.unwrap_or("no model"),
+        snapshot.providers.provider(order.stop.provider).url(route.tail, model),
+    );
+    let record = &mut exchange.record;
+    record.attempts += 1;
+    record.provider = Some(Arc::clone(&name));
+    record.model.clone_from(&order.stop.model);
+    if let Some(stickiness) = order.attempt.stickiness() {
+        record.sticky_hit = Some(stickiness == gate_balance::Stickiness::Hit);
+    }
+    record.tried.begin(name, order.attempt.target().id().key)
+}
+
+/// Says that an attempt was not the last, and why.
+fn log_next(exchange: &Exchange, after: Duration) {
+    if let Some(last) = exchange.record.tried.iter().last() {
+        log::info!("{}: {last}; tried again after {} ms", exchange.id.as_str(), after.as_millis());
+    }
+}
+
+/// Waits between two attempts.
+///
+/// # Errors
+/// The shutdown came before.
+async fn pause(after: Duration, in_flight: &InFlight) -> Result<(), ApiError> {
+    if after.is_zero() {
+        return Ok(());
+    }
+    tokio::select! {
+        () = sleep(after) => Ok(()),
+        () = in_flight.ended() => Err(failure::shutting_down()),
+    }
+}

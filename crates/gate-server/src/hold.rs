@@ -1,0 +1,130 @@
+//! The beginning of a stream that is held back while another target could still answer: until its first
+//! content the client has seen nothing, so a stream that fails before can be replaced by another's.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use gate_upstream::{UpstreamBody, UpstreamError, UpstreamErrorKind, UpstreamResponse};
+use gate_usage::ContentType;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use crate::balance::Hold;
+use crate::content;
+use crate::error::StreamDialect;
+
+mod beginning;
+
+use beginning::{Beginning, Sight};
+
+/// What was read of an answer before anybody decided that it is the client's.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// The pieces in reverse order, as they came.
+    pieces: Vec<Bytes>,
+    error: Option<UpstreamError>,
+    /// The status that a failure before the first content stands for.
+    status: Option<u16>,
+}
+
+/// An answer's body behind what was held of it: byte for byte what the provider sent.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    /// `None` once it has been handed out, and where nothing was held.
+    held: Option<Box<Held>>,
+    body: UpstreamBody,
+}
+
+/// Reads an event stream up to its first content, its end, or a limit.
+pub(crate) async fn hold(response: &mut UpstreamResponse, dialect: StreamDialect, limit: Hold) -> Held {
+    let mut held = Held::default();
+    if content::type_of_answer(&response.headers) == ContentType::EventStream {
+        // At the limit it is the client's, whatever it will be.
+        let _ = timeout(limit.time, held.read(&mut response.body, dialect, limit.bytes)).await;
+        held.pieces.reverse();
+    }
+    held
+}
+
+impl Held {
+    /// Returns the status that a failure before the first content stands for.
+    pub(crate) fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// What was read before a cancellation stays in `self`.
+    async fn read(&mut self, body: &mut UpstreamBody, dialect: StreamDialect, limit: usize) {
+        let mut beginning = Beginning::new(dialect);
+        let mut length = 0;
+        while length < limit {
+            match body.frame().await {
+                // In due form, but without anything: what that means is for the relay to say.
+                None => return,
+                Some(Err(error)) => {
+                    self.status = Some(match error.kind() {
+                        UpstreamErrorKind::ReadTimeout | UpstreamErrorKind::TotalTimeout => 504,
+                        _ => 502,
+                    });
+                    self.error = Some(error);
+                    return;
+                }
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    length += data.len();
+                    let sight = beginning.push(&data);
+                    self.pieces.push(data);
+                    match sight {
+                        Sight::Nothing => {}
+                        Sight::Content => return,
+                        Sight::Error(status) => {
+                            self.status = Some(status);
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Replay {
+    pub(crate) fn new(held: Held, body: UpstreamBody) -> Self {
+        let is_empty = held.pieces.is_empty() && held.error.is_none();
+        Self { held: (!is_empty).then(|| Box::new(held)), body }
+    }
+}
+
+impl From<UpstreamBody> for Replay {
+    fn from(body: UpstreamBody) -> Self {
+        Self { held: None, body }
+    }
+}
+
+impl Body for Replay {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let Some(held) = &mut self.held else { return Pin::new(&mut self.body).poll_frame(cx) };
+        let piece = held.pieces.pop().map(|piece| Ok(Frame::data(piece)));
+        let next = piece.or_else(|| held.error.take().map(Err));
+        if held.pieces.is_empty() && held.error.is_none() {
+            self.held = None;
+        }
+        Poll::Ready(next)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Nobody asks for the length of an event stream, and nothing else is held.
+        if self.held.is_some() { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
