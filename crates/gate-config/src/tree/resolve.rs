@@ -249,9 +249,8 @@ impl<'a> Search<'a> {
         Ok(route)
     }
 
-    /// Step 2: the path is that of a section or of a provider with a default model.
+    /// Step 2: the path is that of a section or of a provider with a default model, as one lookup tells.
     fn exact(&self) -> Option<Route<'a>> {
-        // One lookup tells both.
         let node = self.index.node(self.path())?;
         if let Some(provider) = node.provider
             && let Some(upstream_model) = self.tree.provider(provider).default_model.as_deref()
@@ -266,8 +265,7 @@ impl<'a> Search<'a> {
         self.index.provider(self.path())
     }
 
-    /// Returns the model whose full name this is. A provider above a pin may list what reads like
-    /// a name inside it.
+    /// Returns the model whose full name this is, unless only a provider above the pin lists it.
     fn listed(&self) -> Option<&'a Listed> {
         self.listed_at(self.index.node(self.path())?)
     }
