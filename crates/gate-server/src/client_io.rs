@@ -145,10 +145,10 @@ fn split<T>(
         is_eof: false,
         reading: Reading::First(now),
         line: RequestLine::default(),
-        hyper: HyperReads::Nothing,
         frames,
         resumed: now,
         stalled_since: None,
+        hyper: HyperReads::Nothing,
     }));
     let client = ClientIo { connection: Arc::clone(&connection), activity: activity.clone(), linger: None };
     (client, ClientWatch { connection, clocks, activity, begun: 0, timer: LazyTimer::default() })
@@ -164,14 +164,14 @@ struct Connection<T> {
     reading: Reading,
     /// How the newest request begins, if the connection speaks HTTP/1.1.
     line: RequestLine,
-    /// What hyper read since the watch looked last.
-    hyper: HyperReads,
     /// What is known of the client's frames, if the connection speaks HTTP/2.
     frames: Option<Frames>,
     /// When it last took something after a stall.
     resumed: Instant,
     /// Since when the peer has accepted nothing, while there is something to write.
     stalled_since: Option<Instant>,
+    /// What hyper read since the watch looked last.
+    hyper: HyperReads,
 }
 
 /// What the next byte from the client would be.
