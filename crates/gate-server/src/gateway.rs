@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,8 +141,11 @@ impl Gateway {
         let has_version = parts.headers.contains_key(&ANTHROPIC_VERSION);
         let expects = parts.headers.contains_key(EXPECT);
         let id = exchange.id.clone();
-        let answer = self.answer(&mut parts, &mut body, has_version, &mut in_flight, &mut exchange);
-        match panics::caught(&id, answer).await.unwrap_or_else(|_| Err(panics::internal_error())) {
+        let outcome = {
+            let answer = pin!(self.answer(&mut parts, &mut body, has_version, &mut in_flight, &mut exchange));
+            panics::caught(&id, answer).await
+        };
+        match outcome.unwrap_or_else(|_| Err(panics::internal_error())) {
             Ok(answer) => answer.into_response(in_flight, exchange),
             Err(error) => {
                 in_flight.give_place();
