@@ -41,6 +41,7 @@ pub mod fuzzing;
 mod gateway;
 mod head;
 mod headers;
+mod health;
 mod hold;
 mod hops;
 mod intake;
@@ -66,6 +67,7 @@ mod serve;
 mod shutdown;
 mod snapshot;
 mod upload;
+mod watch;
 mod websocket;
 
 pub use body::{BrokenBody, GateBody};
