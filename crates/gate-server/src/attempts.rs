@@ -26,7 +26,7 @@ use crate::snapshot::Snapshot;
 use crate::upload::UploadProgress;
 use crate::{failure, forward};
 
-mod outcome;
+pub(crate) mod outcome;
 
 pub(crate) use outcome::{Handshake, WhoseKey};
 

@@ -172,6 +172,8 @@ where
         let mut connections = JoinSet::new();
         tokio::select! {
             result = self.accept(&listener, &mut connections) => match result? {},
+            // A gateway that shuts down needs to know nothing more of its providers.
+            never = self.gateway.watch_providers() => match never {},
             () = shutdown => {}
         }
         self.gateway.start_draining();

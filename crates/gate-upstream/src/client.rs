@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use http::Request;
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +20,7 @@ use crate::pool::{Identity, Lease, Pool, PoolStats, Turn};
 use crate::request::UpstreamRequest;
 use crate::resolver::Resolver;
 use crate::response::{Timings, UpstreamResponse, settle_framing};
+use crate::settings::Timeouts;
 use crate::tls::{self, TlsSetups};
 use crate::wire::Transport;
 
@@ -81,12 +83,40 @@ impl UpstreamClient {
     ///
     /// # Cancel safety
     /// Dropping the future, or the body later, closes the connection at once.
-    pub async fn send(
+    pub fn send(
         &self,
         endpoint: &Endpoint,
         request: UpstreamRequest,
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
+        self.send_in(endpoint, request, *endpoint.timeouts())
+    }
+
+    /// Does the same, but the whole, the response body included, must be over within `limit`, if the
+    /// endpoint's own limits do not end it before.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub fn send_within(
+        &self,
+        endpoint: &Endpoint,
+        request: UpstreamRequest,
+        limit: Duration,
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
+        let timeouts = *endpoint.timeouts();
+        let total = timeouts.total.map_or(limit, |total| total.min(limit));
+        self.send_in(endpoint, request, Timeouts { total: Some(total), ..timeouts })
+    }
+
+    async fn send_in(
+        &self,
+        endpoint: &Endpoint,
+        request: UpstreamRequest,
+        timeouts: Timeouts,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
+        let exchange = Exchange::start(endpoint.shared_name(), timeouts);
         let unsent = |fault| exchange.error(Sent::Nothing, fault);
         let request = request.into_http(endpoint).map_err(unsent)?;
         let mut timings = Timings::default();
