@@ -153,6 +153,14 @@ impl Breaker {
         }
     }
 
+    /// Returns when an open breaker lets a request through again, be it in the past.
+    pub(crate) fn reopens(&self, settings: &BreakerSettings) -> Option<Instant> {
+        match self.state {
+            State::Open { until } if settings.enabled => Some(until),
+            _ => None,
+        }
+    }
+
     fn count_failure(&mut self, settings: &BreakerSettings, now: Instant) {
         self.consecutive = self.consecutive.saturating_add(1);
         let count = self.window.note(true, settings.window, now);

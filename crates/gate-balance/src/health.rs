@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use crate::breaker::BreakerState;
-use crate::clock::after;
 use crate::outcome::{Fault, Verdict};
 use crate::settings::HealthSettings;
 
@@ -43,15 +42,18 @@ pub struct HealthReport {
     pub health: Health,
     /// Failures since the last success.
     pub consecutive_failures: u32,
-    /// Failures since the start.
+    /// Requests since the start, those under way included.
+    pub requests: u64,
+    /// Those of them that failed by its fault.
     pub failures: u64,
-    /// Successes since the start.
-    pub successes: u64,
+    /// Probes since the start.
+    pub probes: u64,
     /// When something was last learnt of it.
     pub last_check: Option<Instant>,
-    /// What went wrong last, also where that was long ago.
-    pub last_error: Option<Fault>,
-    /// When it is next tried: by a probe, or by a request that an open breaker lets through.
+    /// What went wrong last and when, also where that was long ago.
+    pub last_error: Option<(Instant, Fault)>,
+    /// When it is next tried: by a probe, or by a request that an open breaker lets through. Nothing where
+    /// that can happen at any time.
     pub next_probe: Option<Instant>,
     /// Where its breaker stands.
     pub breaker: BreakerState,
@@ -59,7 +61,7 @@ pub struct HealthReport {
     pub cooling: Option<Duration>,
     /// Requests under way.
     pub in_flight: u32,
-    /// The average wait for an answer's head.
+    /// The average wait for an answer's head, as it was after the last answer. Failures lengthen it.
     pub latency: Option<Duration>,
 }
 
@@ -68,13 +70,48 @@ pub struct HealthReport {
 pub(crate) struct HealthCounts {
     pub(crate) consecutive_failures: u32,
     consecutive_successes: u32,
-    pub(crate) failures: u64,
-    pub(crate) successes: u64,
     pub(crate) last_check: Option<Instant>,
-    pub(crate) last_error: Option<Fault>,
+    pub(crate) last_error: Option<(Instant, Fault)>,
     is_unhealthy: bool,
     pub(crate) is_draining: bool,
-    last_probe: Option<Instant>,
+}
+
+/// How far a target keeps itself from being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Not at all.
+    None,
+    /// It asked for a rest, or does not let itself be probed.
+    Some,
+    /// It refuses the key.
+    Refused,
+}
+
+/// That a target is doing otherwise than before. Told to whoever made the [`Registry`](crate::Registry),
+/// outside all locks.
+#[derive(Debug)]
+pub struct Change<'t> {
+    /// Whose state it is.
+    pub target: &'t crate::Target,
+    /// What it was.
+    pub from: Health,
+    /// What it is.
+    pub to: Health,
+    /// What has shown it.
+    pub shown_by: ShownBy,
+    /// What went wrong, where it did.
+    pub fault: Option<Fault>,
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+}
+
+/// What shows how a target is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownBy {
+    /// A request of a client.
+    Request,
+    /// A probe.
+    Probe,
 }
 
 impl HealthCounts {
@@ -82,7 +119,6 @@ impl HealthCounts {
         self.last_check = Some(now);
         match verdict {
             Verdict::Success => {
-                self.successes += 1;
                 self.consecutive_failures = 0;
                 self.consecutive_successes = self.consecutive_successes.saturating_add(1);
                 if self.consecutive_successes >= settings.success_threshold {
@@ -90,8 +126,7 @@ impl HealthCounts {
                 }
             }
             Verdict::Failure(fault) => {
-                self.failures += 1;
-                self.last_error = Some(fault);
+                self.last_error = Some((now, fault));
                 self.consecutive_successes = 0;
                 self.consecutive_failures = self.consecutive_failures.saturating_add(1);
                 if self.consecutive_failures >= settings.failure_threshold.max(1) {
@@ -102,34 +137,21 @@ impl HealthCounts {
         }
     }
 
-    /// Takes the turn to probe, if it is due. Of two callers only one gets it.
-    pub(crate) fn begin_probe(&mut self, settings: &HealthSettings, now: Instant) -> bool {
-        let is_due = settings.active && self.next_probe(settings).is_none_or(|at| at <= now);
-        if is_due {
-            self.last_probe = Some(now);
-        }
-        is_due
-    }
-
-    /// Returns when the next probe is due, `None` if there was none yet or probes are off.
-    pub(crate) fn next_probe(&self, settings: &HealthSettings) -> Option<Instant> {
-        settings.active.then(|| self.last_probe.map(|at| after(at, settings.interval))).flatten()
-    }
-
     /// Returns whether it is better left alone. Only with probes on: without them a target that gets no
     /// request never gets better, and the breaker sees to trials.
     pub(crate) fn is_shunned(&self, settings: &HealthSettings) -> bool {
         settings.active && self.is_unhealthy
     }
 
-    pub(crate) fn health(&self, breaker: BreakerState, is_limited: bool) -> Health {
+    pub(crate) fn health(&self, breaker: BreakerState, limit: Limit) -> Health {
         let is_recovering = self.is_unhealthy && self.consecutive_successes > 0;
+        let is_down = matches!(breaker, BreakerState::Open { .. }) || (self.is_unhealthy && !is_recovering);
         if self.is_draining {
             Health::Draining
-        } else if matches!(breaker, BreakerState::Open { .. }) || (self.is_unhealthy && !is_recovering) {
+        } else if is_down || limit == Limit::Refused {
             Health::Unhealthy
         } else if is_recovering
-            || is_limited
+            || limit == Limit::Some
             || self.consecutive_failures > 0
             || breaker == BreakerState::HalfOpen
         {
@@ -158,7 +180,7 @@ mod tests {
             for verdict in verdicts {
                 counts.note(*verdict, &HealthSettings::default(), now);
             }
-            assert_eq!(counts.health(BreakerState::Closed, false), expected, "{verdicts:?}");
+            assert_eq!(counts.health(BreakerState::Closed, Limit::None), expected, "{verdicts:?}");
         };
         check(&[], Health::Unknown);
         check(&[S], Health::Healthy);
@@ -173,20 +195,21 @@ mod tests {
         check(&[F, F, F, S, S], Health::Healthy);
     }
 
-    // Spec: load-balancing B-19.
+    // Spec: load-balancing B-19, B-40.
     #[test]
-    fn a_probe_is_due_once_an_interval_and_for_one_caller() {
-        let start = Instant::now();
-        let settings = HealthSettings { active: true, ..HealthSettings::default() };
-        let mut counts = HealthCounts::default();
-        let mut check = |at: u64, expected: bool| {
-            assert_eq!(counts.begin_probe(&settings, start + Duration::from_secs(at)), expected, "{at}");
+    fn the_word_knows_breakers_rests_and_refused_keys() {
+        let now = Instant::now();
+        let open = BreakerState::Open { until: now };
+        let check = |breaker: BreakerState, limit: Limit, is_draining: bool, expected: Health| {
+            let mut counts = HealthCounts { is_draining, ..HealthCounts::default() };
+            counts.note(Verdict::Success, &HealthSettings::default(), now);
+            assert_eq!(counts.health(breaker, limit), expected, "{breaker:?}, {limit:?}, {is_draining}");
         };
-        check(0, true);
-        check(0, false);
-        check(29, false);
-        check(30, true);
-        check(31, false);
-        assert!(!HealthCounts::default().begin_probe(&HealthSettings::default(), start));
+        check(BreakerState::Closed, Limit::None, false, Health::Healthy);
+        check(BreakerState::Closed, Limit::Some, false, Health::Degraded);
+        check(BreakerState::Closed, Limit::Refused, false, Health::Unhealthy);
+        check(BreakerState::HalfOpen, Limit::None, false, Health::Degraded);
+        check(open, Limit::None, false, Health::Unhealthy);
+        check(open, Limit::Refused, true, Health::Draining);
     }
 }

@@ -23,6 +23,11 @@ impl Latency {
         Some(seconds * weight(now.saturating_duration_since(at)))
     }
 
+    /// Returns the average in seconds as it was after the last answer.
+    pub(crate) fn last(&self) -> Option<f64> {
+        self.last.map(|(seconds, _)| seconds)
+    }
+
     pub(crate) fn observe(&mut self, latency: Duration, now: Instant) {
         let new = latency.as_secs_f64();
         let mixed = match self.last {

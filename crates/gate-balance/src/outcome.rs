@@ -45,8 +45,6 @@ pub enum Fault {
     KeyRefused(u16),
     /// It answered with this status.
     Status(u16),
-    /// A probe failed.
-    Probe,
 }
 
 impl fmt::Display for Fault {
@@ -58,7 +56,6 @@ impl fmt::Display for Fault {
             Self::Broke => f.write_str("broke off an answer"),
             Self::KeyRefused(status) => write!(f, "refused the gateway's key with status {status}"),
             Self::Status(status) => write!(f, "answered with status {status}"),
-            Self::Probe => f.write_str("failed a probe"),
         }
     }
 }

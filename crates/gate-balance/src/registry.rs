@@ -5,12 +5,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::target::{Provider, Target, TargetId};
+use crate::health::Change;
+use crate::target::{Provider, Target, TargetId, Tell};
 
 /// The live state of every target.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     known: Mutex<Known>,
+    tell: Tell,
+}
+
+impl Default for Registry {
+    /// Makes a registry that tells nobody of changes.
+    fn default() -> Self {
+        Self::telling(|_| {})
+    }
 }
 
 #[derive(Debug, Default)]
@@ -20,6 +29,12 @@ struct Known {
 }
 
 impl Registry {
+    /// Makes an empty registry. When a request or a probe shows that a target is doing otherwise than
+    /// before, `tell` is called, by whoever settles that request: it must not block.
+    pub fn telling(tell: fn(&Change<'_>)) -> Self {
+        Self { known: Mutex::default(), tell }
+    }
+
     /// Returns the target of that identity: the known one, or a new one that nothing is known of.
     pub fn target(&self, id: TargetId, now: Instant) -> Arc<Target> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,7 +43,7 @@ impl Registry {
         }
         let provider = known.providers.entry(id.provider.clone());
         let provider = Arc::clone(provider.or_insert_with(|| Arc::new(Provider::new(now))));
-        let target = Arc::new(Target::new(id.clone(), provider, now));
+        let target = Arc::new(Target::new(id.clone(), provider, self.tell, now));
         known.targets.insert(id, Arc::clone(&target));
         target
     }

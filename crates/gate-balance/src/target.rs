@@ -4,15 +4,20 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::breaker::{Breaker, Ticket};
+use crate::breaker::{Breaker, BreakerState, Ticket};
 use crate::budget::ShareBudget;
 use crate::clock::{after, left};
 use crate::cooldown::Cooldown;
-use crate::health::{HealthCounts, HealthReport};
+use crate::health::{Change, Health, HealthCounts, HealthReport, Limit, ShownBy};
 use crate::latency::Latency;
 use crate::outcome::{Fault, Outcome, Verdict};
 use crate::settings::Policy;
 use crate::sticky;
+
+mod probe;
+
+use probe::Probes;
+pub use probe::{Finding, Probe};
 
 /// Repetitions that a provider without traffic may have at once.
 const RETRY_RESERVE: u32 = 10;
@@ -31,11 +36,17 @@ pub struct TargetId {
 pub struct Provider {
     pub(crate) retries: ShareBudget,
     pub(crate) hedges: ShareBudget,
+    /// How many keys there were at most.
+    pub(crate) keys: AtomicU32,
 }
 
 impl Provider {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { retries: ShareBudget::new(RETRY_RESERVE, now), hedges: ShareBudget::new(0, now) }
+        Self {
+            retries: ShareBudget::new(RETRY_RESERVE, now),
+            hedges: ShareBudget::new(0, now),
+            keys: AtomicU32::new(0),
+        }
     }
 }
 
@@ -47,8 +58,13 @@ pub struct Target {
     /// The same in every process and version, so that several gateways keep a session together.
     hash: u64,
     in_flight: AtomicU32,
+    /// Who is told of changes.
+    tell: Tell,
     live: Mutex<Live>,
 }
+
+/// A function that is told of changes.
+pub(crate) type Tell = fn(&Change<'_>);
 
 /// What changes with every answer. Held for a few instructions only.
 #[derive(Debug)]
@@ -58,6 +74,11 @@ struct Live {
     /// Until when the key is not used, since the provider refused it.
     key_refused_until: Option<Instant>,
     health: HealthCounts,
+    /// The state that was told last.
+    told: Health,
+    requests: u64,
+    failures: u64,
+    probes: Probes,
     latency: Latency,
 }
 
@@ -84,17 +105,23 @@ pub(crate) enum Why {
 }
 
 impl Target {
-    pub(crate) fn new(id: TargetId, provider: Arc<Provider>, now: Instant) -> Self {
+    pub(crate) fn new(id: TargetId, provider: Arc<Provider>, tell: Tell, now: Instant) -> Self {
+        provider.keys.fetch_max(id.key.saturating_add(1), Relaxed);
         Self {
             hash: sticky::mix(sticky::session_hash(id.provider.as_bytes()), u64::from(id.key)),
             id,
             provider,
             in_flight: AtomicU32::new(0),
+            tell,
             live: Mutex::new(Live {
                 breaker: Breaker::new(now),
                 cooldown: Cooldown::default(),
                 key_refused_until: None,
                 health: HealthCounts::default(),
+                told: Health::Unknown,
+                requests: 0,
+                failures: 0,
+                probes: Probes::default(),
                 latency: Latency::default(),
             }),
         }
@@ -103,6 +130,11 @@ impl Target {
     /// Returns by what it is known.
     pub fn id(&self) -> &TargetId {
         &self.id
+    }
+
+    /// Returns whether its provider has, or had, other keys.
+    pub fn is_one_of_several(&self) -> bool {
+        self.provider.keys.load(Relaxed) > 1
     }
 
     /// Returns how many requests are under way.
@@ -115,37 +147,22 @@ impl Target {
         self.live().health.is_draining = draining == Draining::Yes;
     }
 
-    /// Takes the turn to probe it, if that is due: then the caller probes and reports.
-    pub fn begin_probe(&self, policy: &Policy, now: Instant) -> bool {
-        self.live().health.begin_probe(&policy.health, now)
-    }
-
-    /// Notes how a probe went. It moves health, not the breaker: a list of models may be served where
-    /// completions are not.
-    pub fn note_probe(&self, result: Result<(), Fault>, policy: &Policy, now: Instant) {
-        let verdict = result.map_or_else(Verdict::Failure, |()| Verdict::Success);
-        self.live().health.note(verdict, &policy.health, now);
-    }
-
     /// Returns what is known of it.
     pub fn report(&self, policy: &Policy, now: Instant) -> HealthReport {
         let live = self.live();
-        let breaker = live.breaker.state(now);
-        let cooling = live.cooldown.wait(now);
-        let is_limited = cooling.is_some() || live.key_refused_until.is_some_and(|until| until > now);
-        let reopens = live.breaker.wait(&policy.breaker, now).map(|wait| after(now, wait));
         HealthReport {
-            health: live.health.health(breaker, is_limited),
+            health: live.word(policy, now),
             consecutive_failures: live.health.consecutive_failures,
-            failures: live.health.failures,
-            successes: live.health.successes,
+            requests: live.requests,
+            failures: live.failures,
+            probes: live.probes.made,
             last_check: live.health.last_check,
             last_error: live.health.last_error,
-            next_probe: live.health.next_probe(&policy.health).or(reopens),
-            breaker,
-            cooling,
+            next_probe: live.next_probe(policy).filter(|at| *at > now),
+            breaker: live.breaker_state(policy, now),
+            cooling: live.cooldown.wait(now),
             in_flight: self.in_flight(),
-            latency: live.latency.seconds(now).and_then(|s| Duration::try_from_secs_f64(s).ok()),
+            latency: live.latency.last().and_then(|s| Duration::try_from_secs_f64(s).ok()),
         }
     }
 
@@ -176,6 +193,9 @@ impl Target {
         if let Some(wait) = live.key_refused_until.and_then(|until| left(until, now)) {
             return Some(Closed { why: Why::KeyRefused, wait });
         }
+        if live.probes.is_key_refused(&policy.health) {
+            return Some(Closed { why: Why::KeyRefused, wait: policy.health.interval });
+        }
         let is_shunned = live.health.is_shunned(&policy.health);
         is_shunned.then_some(Closed { why: Why::Shunned, wait: policy.health.interval })
     }
@@ -183,14 +203,61 @@ impl Target {
     /// Takes a place in it for one request. Only the breaker can refuse: the other reasons are wishes,
     /// and whoever picked knows them.
     pub(crate) fn acquire(self: &Arc<Self>, policy: &Arc<Policy>, now: Instant) -> Result<Permit, Duration> {
-        let ticket = self.live().breaker.acquire(&policy.breaker, now)?;
+        let mut live = self.live();
+        let ticket = live.breaker.acquire(&policy.breaker, now)?;
+        live.requests += 1;
+        drop(live);
         self.in_flight.fetch_add(1, Relaxed);
         Ok(Permit { target: Arc::clone(self), policy: Arc::clone(policy), ticket, is_settled: false })
+    }
+
+    /// Tells of a change, if what was just learnt is one.
+    fn tell_change(
+        &self,
+        mut live: MutexGuard<'_, Live>,
+        shown_by: ShownBy,
+        fault: Option<Fault>,
+        (policy, now): (&Policy, Instant),
+    ) {
+        let to = live.word(policy, now);
+        let from = std::mem::replace(&mut live.told, to);
+        let consecutive_failures = live.health.consecutive_failures;
+        drop(live);
+        if from != to {
+            (self.tell)(&Change { target: self, from, to, shown_by, fault, consecutive_failures });
+        }
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
         // Nothing in here can be left half done by a panic that would matter.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    fn word(&self, policy: &Policy, now: Instant) -> Health {
+        let is_refused = self.key_refused_until.is_some_and(|until| until > now)
+            || self.probes.is_key_refused(&policy.health);
+        let limit = if is_refused {
+            Limit::Refused
+        } else if self.cooldown.wait(now).is_some() || self.probes.is_refused(&policy.health) {
+            Limit::Some
+        } else {
+            Limit::None
+        };
+        self.health.health(self.breaker_state(policy, now), limit)
+    }
+
+    fn breaker_state(&self, policy: &Policy, now: Instant) -> BreakerState {
+        // Nobody asks a breaker that a reload has switched off.
+        if policy.breaker.enabled { self.breaker.state(now) } else { BreakerState::Closed }
+    }
+
+    /// Returns when it is next tried, as far as that is known.
+    fn next_probe(&self, policy: &Policy) -> Option<Instant> {
+        let probe = self.probes.next(&policy.health);
+        let reopens = self.breaker.reopens(&policy.breaker);
+        probe.into_iter().chain(reopens).min()
     }
 }
 
@@ -228,7 +295,7 @@ impl Permit {
         live.breaker.settle(self.ticket, verdict, &self.policy.breaker, now);
         if self.policy.health.passive {
             live.health.note(verdict, &self.policy.health, now);
-            live.health.last_error = outcome.fault().or(live.health.last_error);
+            live.health.last_error = outcome.fault().map(|fault| (now, fault)).or(live.health.last_error);
         }
         match *outcome {
             Outcome::Answered { status, retry_after, latency } => {
@@ -237,6 +304,7 @@ impl Permit {
                 } else if verdict == Verdict::Success {
                     live.cooldown.forgive();
                     live.key_refused_until = None;
+                    live.probes.forgive_key();
                     live.latency.observe(latency, now);
                 }
             }
@@ -248,17 +316,21 @@ impl Permit {
             _ => {}
         }
         if matches!(verdict, Verdict::Failure(_)) {
+            live.failures += 1;
             live.latency.penalise(now);
         }
+        self.target.tell_change(live, ShownBy::Request, outcome.fault(), (&self.policy, now));
     }
 
     /// Counts an answer that began well and broke off.
     pub(crate) fn broke(&mut self, now: Instant) {
         let mut live = self.target.live();
         live.breaker.fault(self.ticket, &self.policy.breaker, now);
+        live.failures += 1;
         if self.policy.health.passive {
             live.health.note(Verdict::Failure(Fault::Broke), &self.policy.health, now);
         }
+        self.target.tell_change(live, ShownBy::Request, Some(Fault::Broke), (&self.policy, now));
     }
 }
 

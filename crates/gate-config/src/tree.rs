@@ -32,8 +32,8 @@ pub struct ProviderTree {
     /// Short paths of providers, in lower case.
     aliases: HashMap<String, ProviderIndex>,
     default: Option<DefaultTarget>,
-    /// The siblings that stand in for a provider.
-    pools: HashMap<ProviderIndex, Vec<ProviderIndex>>,
+    /// The siblings that stand in for each provider, by its place: two or more, or none.
+    pools: Vec<Vec<ProviderIndex>>,
     /// What comes after each provider, by its place.
     fallbacks: Vec<Vec<fallback::Fallback>>,
 }
@@ -139,7 +139,7 @@ impl ProviderTree {
     /// Builds the tree as [`build`](Self::build) does, for a default that is set later.
     pub(crate) fn without_default(providers: Vec<Provider>, aliases: Vec<(String, String)>) -> Self {
         let index = Index::build(&providers);
-        let (aliased, pools, fallbacks) = (HashMap::new(), HashMap::new(), Vec::new());
+        let (aliased, pools, fallbacks) = (HashMap::new(), Vec::new(), Vec::new());
         let mut tree = Self { providers, index, aliases: aliased, default: None, pools, fallbacks };
         tree.aliases = aliases
             .into_iter()
@@ -226,7 +226,7 @@ impl ProviderTree {
 
     /// Returns the root of a kind.
     pub fn kind_root(&self, kind: ProviderKind) -> Option<ProviderIndex> {
-        self.index.kind(kind).provider("")
+        self.index.kind(kind).root()
     }
 
     /// Returns every configured model, or those of a kind, or those of a pinned provider and the

@@ -26,7 +26,7 @@ use crate::upload::UploadProgress;
 use crate::{failure, forward};
 
 mod hedge;
-mod outcome;
+pub(crate) mod outcome;
 
 pub(crate) use outcome::{Handshake, WhoseKey};
 

@@ -96,6 +96,11 @@ impl Balance {
         balance
     }
 
+    /// Returns the targets of a provider, one for each of its keys.
+    pub(crate) fn targets(&self, provider: ProviderIndex) -> &[Arc<Target>] {
+        self.targets.get(provider.position()).map_or(&[], |targets| targets)
+    }
+
     /// Returns how much of a stream is held; `None` where nothing is.
     pub(crate) fn hold(&self) -> Option<Hold> {
         Some(self.hold).filter(|hold| hold.bytes > 0 && !hold.time.is_zero())

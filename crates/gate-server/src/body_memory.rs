@@ -17,12 +17,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gate_config::Limits;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use crate::error::{ApiError, ErrorCode};
+
+mod spare;
+
+pub(crate) use spare::MOST_BYTES as MOST_SPARE_BYTES;
+use spare::Spare;
 
 /// What a body takes before its first byte is read: about a frame of hyper's. A body of this size
 /// never has to grow.
@@ -37,6 +42,7 @@ pub(crate) struct BodyMemory {
     /// Waiting is in turn: only the first in the line looks at the budget.
     turn: Semaphore,
     freed: Notify,
+    spare: Spare,
 }
 
 /// What a body may use while it is received.
@@ -61,7 +67,15 @@ impl Default for BodyMemory {
             waiting: AtomicUsize::new(0),
             turn: Semaphore::new(1),
             freed: Notify::new(),
+            spare: Spare::default(),
         }
+    }
+}
+
+impl BodyMemory {
+    /// Returns an empty buffer to collect a body in, for [`Hold::keep_collected`].
+    pub(crate) fn buffer(&self, bytes: usize) -> BytesMut {
+        self.spare.take(bytes)
     }
 }
 
@@ -103,12 +117,21 @@ impl Hold {
 
     /// Binds the share to bytes that are complete: it shrinks to their number, and is given back when
     /// the last piece of them is dropped.
-    pub(crate) fn keep(mut self, bytes: Bytes) -> Bytes {
+    pub(crate) fn keep(self, bytes: Bytes) -> Bytes {
+        self.bind(bytes, false)
+    }
+
+    /// Does the same for bytes that were collected in a buffer of [`BodyMemory::buffer`].
+    pub(crate) fn keep_collected(self, bytes: BytesMut) -> Bytes {
+        self.bind(bytes.freeze(), true)
+    }
+
+    fn bind(mut self, bytes: Bytes, is_ours: bool) -> Bytes {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if length < self.bytes {
             self.give_back(self.bytes - length);
         }
-        if bytes.is_empty() { bytes } else { Bytes::from_owner(Held { bytes, _hold: self }) }
+        if bytes.is_empty() { bytes } else { Bytes::from_owner(Held { bytes, hold: self, is_ours }) }
     }
 
     /// Hands the share on, and begins another of nothing.
@@ -174,7 +197,17 @@ impl Drop for Waiting<'_> {
 /// Bytes with their share of the budget.
 struct Held {
     bytes: Bytes,
-    _hold: Hold,
+    hold: Hold,
+    /// Whether they stand in a buffer that is to be used again.
+    is_ours: bool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.is_ours {
+            self.hold.memory.spare.put(std::mem::take(&mut self.bytes));
+        }
+    }
 }
 
 impl AsRef<[u8]> for Held {

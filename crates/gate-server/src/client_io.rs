@@ -145,10 +145,10 @@ fn split<T>(
         is_eof: false,
         reading: Reading::First(now),
         line: RequestLine::default(),
-        hyper: HyperReads::Nothing,
         frames,
         resumed: now,
         stalled_since: None,
+        hyper: HyperReads::Nothing,
     }));
     let client = ClientIo { connection: Arc::clone(&connection), activity: activity.clone(), linger: None };
     (client, ClientWatch { connection, clocks, activity, begun: 0, timer: LazyTimer::default() })
@@ -164,14 +164,14 @@ struct Connection<T> {
     reading: Reading,
     /// How the newest request begins, if the connection speaks HTTP/1.1.
     line: RequestLine,
-    /// What hyper read since the watch looked last.
-    hyper: HyperReads,
     /// What is known of the client's frames, if the connection speaks HTTP/2.
     frames: Option<Frames>,
     /// When it last took something after a stall.
     resumed: Instant,
     /// Since when the peer has accepted nothing, while there is something to write.
     stalled_since: Option<Instant>,
+    /// What hyper read since the watch looked last.
+    hyper: HyperReads,
 }
 
 /// What the next byte from the client would be.
@@ -190,11 +190,11 @@ enum Reading {
 /// What came of it when hyper asked for bytes last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum HyperReads {
-    /// It did not ask.
+    /// It did not ask, or has read all there was.
     #[default]
     Nothing,
-    /// It got some, or the end.
-    Something,
+    /// It got as many as it had room for, and there may be more.
+    Filled,
     /// It waits for them.
     Waits,
 }
@@ -223,7 +223,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
                 return Poll::Ready(Ok(()));
             }
             let outcome = Pin::new(&mut connection.io).poll_read(cx, buf);
-            connection.hyper = if outcome.is_pending() { HyperReads::Waits } else { HyperReads::Something };
+            connection.hyper = match outcome {
+                Poll::Pending => HyperReads::Waits,
+                Poll::Ready(_) if buf.remaining() == 0 => HyperReads::Filled,
+                Poll::Ready(_) => HyperReads::Nothing,
+            };
             std::task::ready!(outcome)?;
         } else {
             let length = connection.ahead.len().min(buf.remaining());
@@ -400,8 +404,9 @@ impl<T: AsyncRead + Unpin> Connection<T> {
 
     /// Tells whether the client has left in the middle of a request.
     ///
-    /// hyper looks for that only while nothing is left to parse: one byte behind the request, such
-    /// as the line end that old clients add, and it would work on for nobody. On HTTP/2 it never stops.
+    /// hyper is told not to look for that between a request's body and its answer (`half_close`): it
+    /// would get a buffer for what must not come, and would not look at all behind one byte too many,
+    /// such as the line end that old clients add. On HTTP/2 it never stops looking.
     fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
         if self.frames.is_some() || !matches!(self.reading, Reading::Busy) {
             return false;
@@ -409,14 +414,18 @@ impl<T: AsyncRead + Unpin> Connection<T> {
         match std::mem::take(&mut self.hyper) {
             // Then it sees the client leave by itself, and what comes is its to read: taken from under
             // it in small pieces, a large body would cost hundreds of system calls.
-            HyperReads::Waits => return false,
-            // In the middle of a body it reads on in the next turn; if not, that turn shows it.
-            HyperReads::Something => {
+            HyperReads::Waits => false,
+            // It reads on in the next turn; if not, that turn shows it.
+            HyperReads::Filled => {
                 cx.waker().wake_by_ref();
-                return false;
+                false
             }
-            HyperReads::Nothing => {}
+            HyperReads::Nothing => self.look_ahead(cx),
         }
+    }
+
+    /// Looks for the end of what the client sends, behind what nobody has asked for yet.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) -> bool {
         while !self.is_eof && self.ahead.len() < READ_AHEAD {
             let mut room = [MaybeUninit::uninit(); READ_AHEAD];
             let free = READ_AHEAD - self.ahead.len();

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use http::request::Parts;
 use http::{HeaderName, Method, Request, Response};
 use http_body::Body;
 use hyper::service::Service;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::answer::{self, Answer};
@@ -37,7 +39,7 @@ use crate::serve::{Bounds, Peers, Place, TlsAcceptor, TooMany};
 use crate::shutdown::{InFlight, Shutdown};
 use crate::snapshot::{BuildError, Snapshot};
 use crate::upload::ClientBody;
-use crate::{edge, failure, forward, own, panics, receive, websocket};
+use crate::{edge, failure, forward, health, own, panics, receive, websocket};
 
 /// The header by which clients of Anthropic can be told from those of OpenAI.
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -58,6 +60,8 @@ struct Shared {
     upstream: UpstreamClient,
     /// What is known of each target. It outlives configurations.
     registry: Registry,
+    /// Wakes whoever works on behalf of a configuration when there is another.
+    reloaded: Notify,
     sinks: Sinks,
     instance: Instance,
     shutdown: Arc<Shutdown>,
@@ -97,11 +101,12 @@ impl GatewayBuilder {
     /// certificate cannot be used.
     pub fn build(self) -> Result<Gateway, BuildError> {
         let upstream = UpstreamClient::new(self.dialer);
-        let registry = Registry::default();
+        let registry = Registry::telling(health::log_change);
         Ok(Gateway(Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::try_new(self.config, &upstream, &registry)?),
             upstream,
             registry,
+            reloaded: Notify::new(),
             sinks: self.sinks.into(),
             instance: Instance::random(),
             shutdown: Arc::default(),
@@ -141,8 +146,11 @@ impl Gateway {
         let has_version = parts.headers.contains_key(&ANTHROPIC_VERSION);
         let expects = parts.headers.contains_key(EXPECT);
         let id = exchange.id.clone();
-        let answer = self.answer(&mut parts, &mut body, has_version, &mut in_flight, &mut exchange);
-        match panics::caught(&id, answer).await.unwrap_or_else(|_| Err(panics::internal_error())) {
+        let outcome = {
+            let answer = pin!(self.answer(&mut parts, &mut body, has_version, &mut in_flight, &mut exchange));
+            panics::caught(&id, answer).await
+        };
+        match outcome.unwrap_or_else(|_| Err(panics::internal_error())) {
             Ok(answer) => answer.into_response(in_flight, exchange),
             Err(error) => {
                 in_flight.give_place();
@@ -213,10 +221,11 @@ impl Gateway {
     /// # Errors
     /// As [`GatewayBuilder::build`]; the old configuration stays.
     pub fn reload(&self, config: GateConfig) -> Result<(), BuildError> {
-        let Shared { snapshot, upstream, registry, .. } = &*self.0;
+        let Shared { snapshot, upstream, registry, reloaded, .. } = &*self.0;
         snapshot.store(Arc::new(Snapshot::try_new(config, upstream, registry)?));
-        // What requests in flight still use is forgotten with the next one.
+        // What requests in flight still use is forgotten with the next one, or when somebody looks.
         registry.forget_unused();
+        reloaded.notify_waiters();
         Ok(())
     }
 
@@ -266,6 +275,15 @@ impl Gateway {
 
     pub(crate) fn upstream(&self) -> &UpstreamClient {
         &self.0.upstream
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// Is woken by the next reload.
+    pub(crate) fn reloaded(&self) -> Notified<'_> {
+        self.0.reloaded.notified()
     }
 
     pub(crate) fn body_memory(&self) -> &Arc<BodyMemory> {

@@ -42,6 +42,7 @@ pub mod fuzzing;
 mod gateway;
 mod head;
 mod headers;
+mod health;
 mod hold;
 mod hops;
 mod intake;
@@ -67,6 +68,7 @@ mod serve;
 mod shutdown;
 mod snapshot;
 mod upload;
+mod watch;
 mod websocket;
 
 pub use body::{BrokenBody, GateBody};

@@ -1,7 +1,5 @@
 //! The gateway's own endpoints: is it alive, is it ready, what does it offer.
 
-use std::collections::BTreeMap;
-
 use gate_config::Scope;
 use gate_model_ref::ProviderKind;
 use http::StatusCode;
@@ -11,6 +9,7 @@ use serde_json::json;
 use crate::answer::Answer;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
+use crate::health;
 use crate::listing;
 use crate::route::{Own, Pin};
 use crate::scope::find_pinned;
@@ -33,9 +32,9 @@ pub(crate) fn answer(
             StatusCode::OK,
             &json!({"name": "emx-gate", "version": env!("CARGO_PKG_VERSION")}),
         )),
-        Own::Health => Ok(health(snapshot)),
+        Own::Health => Ok(health::summary(gateway, snapshot)),
         Own::Ready => Ok(ready(gateway, snapshot)),
-        Own::ProviderHealth => Ok(provider_health(snapshot)),
+        Own::ProviderHealth => Ok(health::providers(gateway, snapshot)),
         Own::Providers => Ok(listing::providers(snapshot)),
         Own::Models(pin) => {
             let scope = scope(snapshot, pin)?;
@@ -56,37 +55,6 @@ fn scope(snapshot: &Snapshot, pin: Pin<'_>) -> Result<Option<Scope>, ApiError> {
     })
 }
 
-/// The state of a provider as far as it is known; nothing watches providers yet.
-const UNKNOWN: &str = "UNKNOWN";
-
-#[derive(Serialize)]
-struct Health<'a> {
-    status: &'a str,
-    timestamp: String,
-    version: &'a str,
-    providers: BTreeMap<&'a str, ProviderStatus>,
-}
-
-#[derive(Serialize)]
-struct ProviderStatus {
-    status: &'static str,
-    last_check: Option<String>,
-}
-
-fn health(snapshot: &Snapshot) -> Answer {
-    Answer::json(
-        StatusCode::OK,
-        &Health {
-            status: "ok",
-            timestamp: jiff::Timestamp::now().to_string(),
-            version: env!("CARGO_PKG_VERSION"),
-            providers: configured(snapshot)
-                .map(|id| (id, ProviderStatus { status: UNKNOWN, last_check: None }))
-                .collect(),
-        },
-    )
-}
-
 #[derive(Serialize)]
 struct Ready {
     ready: bool,
@@ -100,41 +68,8 @@ struct ReadyChecks {
 }
 
 fn ready(gateway: &Gateway, snapshot: &Snapshot) -> Answer {
-    let providers_configured = configured(snapshot).next().is_some();
+    let providers_configured = snapshot.providers.providers().any(|(_, provider)| provider.is_configured);
     let ready = providers_configured && !gateway.is_draining();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Answer::json(status, &Ready { ready, checks: ReadyChecks { config_loaded: true, providers_configured } })
-}
-
-#[derive(Serialize)]
-struct ProviderHealth {
-    status: &'static str,
-    consecutive_failures: u32,
-    last_check: Option<String>,
-    last_error: Option<String>,
-    next_probe: Option<String>,
-}
-
-fn provider_health(snapshot: &Snapshot) -> Answer {
-    let providers: BTreeMap<&str, ProviderHealth> = configured(snapshot)
-        .map(|id| {
-            let unknown = ProviderHealth {
-                status: UNKNOWN,
-                consecutive_failures: 0,
-                last_check: None,
-                last_error: None,
-                next_probe: None,
-            };
-            (id, unknown)
-        })
-        .collect();
-    Answer::json(StatusCode::OK, &json!({ "providers": providers }))
-}
-
-fn configured(snapshot: &Snapshot) -> impl Iterator<Item = &str> {
-    snapshot
-        .providers
-        .providers()
-        .filter(|(_, provider)| provider.is_configured)
-        .map(|(_, provider)| provider.id.as_str())
 }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -59,10 +59,15 @@ pub(crate) fn guarded<T>(id: RequestId, act: impl FnOnce() -> T) -> Result<T, Pa
 
 /// Runs a future for a request and catches its panic, as [`guarded`] does, in each of its polls.
 ///
+/// The future is pinned by the caller: an async function that takes another future by value has room for
+/// it twice, where it came and where it is pinned, and requests are large ones.
+///
 /// # Cancel safety
 /// That of the future.
-pub(crate) async fn caught<F: Future>(id: &RequestId, future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
+pub(crate) async fn caught<F: Future>(
+    id: &RequestId,
+    mut future: Pin<&mut F>,
+) -> Result<F::Output, Panicked> {
     // It is not polled again after a panic, as its only poller ends here.
     poll_fn(|cx| match guarded(id.clone(), || future.as_mut().poll(cx)) {
         Ok(poll) => poll.map(Ok),
@@ -85,6 +90,7 @@ pub(crate) const MESSAGE: &str =
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::time::SystemTime;
 
     use super::*;
@@ -94,16 +100,30 @@ mod tests {
     async fn a_panic_is_caught_in_whichever_poll_it_comes() {
         for yields in 0..3 {
             let id = RequestId::new(SystemTime::now());
-            let outcome = caught(&id, async {
+            let future = pin!(async {
                 for _ in 0..yields {
                     tokio::task::yield_now().await;
                 }
                 assert_eq!(request_at_work().as_deref(), Some(id.as_str()));
                 std::panic::panic_any("a test")
             });
-            assert_eq!(outcome.await, Err(Panicked));
+            let outcome: Result<(), Panicked> = caught(&id, future).await;
+            assert_eq!(outcome, Err(Panicked));
             assert_eq!(request_at_work(), None);
         }
+    }
+
+    #[tokio::test]
+    async fn catching_takes_no_room_for_what_it_watches() {
+        let id = RequestId::new(SystemTime::now());
+        let large = pin!(async {
+            let bytes = [1_u8; 4096];
+            tokio::task::yield_now().await;
+            bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>()
+        });
+        let watched = caught(&id, large);
+        assert!(size_of_val(&watched) < 256, "{} bytes", size_of_val(&watched));
+        assert_eq!(watched.await, Ok(4096));
     }
 
     // Spec: security S-26.

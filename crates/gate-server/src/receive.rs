@@ -3,21 +3,21 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use gate_config::Limits;
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::body_memory::Bounds;
+use crate::body_memory::{Bounds, MOST_SPARE_BYTES};
 use crate::error::{ApiError, ErrorCode};
 use crate::failure;
 use crate::pace::Pace;
 
 /// Room made before the first byte beyond one frame arrives: a declared length is a claim, and
 /// memory is given for bytes.
-const FIRST_ROOM: usize = 1024 * 1024;
+const FIRST_ROOM: usize = MOST_SPARE_BYTES;
 
 /// Reads the whole body.
 ///
@@ -52,28 +52,33 @@ where
     // The client's time begins here: until now it was the gateway that had to be waited for.
     let mut incoming = Incoming::new(limits);
     let mut next = async || incoming.next(body.as_mut()).await;
-    // Most bodies arrive in one frame, which is then used as it is.
     let Some(first) = next().await? else { return Ok(Bytes::new()) };
     check_length(first.len(), limit)?;
     hold.cover(first.len())?;
-    let Some(second) = next().await? else { return Ok(hold.keep(first)) };
     let expected = usize::try_from(declared.unwrap_or(0)).unwrap_or(usize::MAX);
-    let mut whole = BytesMut::with_capacity(
-        expected.clamp(first.len() + second.len(), FIRST_ROOM.max(first.len() + second.len())),
-    );
-    let mut add = |data: &Bytes| {
+    // Most bodies arrive in one frame, which is then used as it is.
+    let mut second = None;
+    if expected <= first.len() {
+        second = next().await?;
+        if second.is_none() {
+            return Ok(hold.keep(first));
+        }
+    }
+    let mut whole = bounds.memory.buffer(expected.clamp(first.len(), FIRST_ROOM.max(first.len())));
+    let mut add = |data: Bytes| {
         let length = whole.len().saturating_add(data.len());
         check_length(length, limit)?;
         hold.cover(length)?;
-        whole.extend_from_slice(data);
+        whole.extend_from_slice(&data);
+        // The frame ends here, so that hyper reads the next one into the same memory.
         Ok::<_, ApiError>(())
     };
-    add(&first)?;
-    add(&second)?;
+    add(first)?;
+    second.map(&mut add).transpose()?;
     while let Some(data) = next().await? {
-        add(&data)?;
+        add(data)?;
     }
-    Ok(hold.keep(whole.freeze()))
+    Ok(hold.keep_collected(whole))
 }
 
 /// Reads and forgets what is left of a body, so that the client gets to read its answer: closing

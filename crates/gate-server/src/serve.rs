@@ -118,8 +118,7 @@ pub async fn serve_on(
     let inner = gateway.clone();
     let handler = move |request| {
         let gateway = inner.clone();
-        // Boxed here, so that its kilobytes are moved once and not from one wrapper to the next.
-        Box::pin(async move { gateway.handle(request).await })
+        async move { gateway.handle(request).await }
     };
     Server::new(gateway, handler, Workers::new(workers)).run(listener, shutdown).await
 }
@@ -173,6 +172,8 @@ where
         let mut connections = JoinSet::new();
         tokio::select! {
             result = self.accept(&listener, &mut connections) => match result? {},
+            // A gateway that shuts down needs to know nothing more of its providers.
+            never = self.gateway.watch_providers() => match never {},
             () = shutdown => {}
         }
         self.gateway.start_draining();
@@ -294,7 +295,8 @@ where
     async fn serve(self, stream: TcpStream) {
         let Self { tls, bounds, sinks, handler, closing } = self;
         match tls {
-            Some(tls) => serve_tls(stream, &tls, (bounds, &sinks), handler, closing).await,
+            // Boxed, or each connection without TLS would have the room for one with it.
+            Some(tls) => Box::pin(serve_tls(stream, &tls, (bounds, &sinks), handler, closing)).await,
             None => {
                 let kept = (bounds.clocks, &sinks);
                 if let Some(broken) = http1::serve(stream, kept, handler, closing).await {

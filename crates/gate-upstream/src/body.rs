@@ -42,7 +42,8 @@ struct Live {
     // Declared before the lease, and so closed before another request may open one.
     connection: Box<Connection>,
     lease: Lease,
-    exchange: Exchange,
+    /// Boxed: it is most of a body, and a body is moved around before it is read.
+    exchange: Box<Exchange>,
     last_data: Instant,
     /// Whether the request's own source failed, so that the provider cannot be blamed.
     is_request_broken: bool,
@@ -56,7 +57,8 @@ impl UpstreamBody {
         exchange: Exchange,
     ) -> Self {
         let wakes = exchange.wakes.clone();
-        let live = Live { connection, lease, exchange, last_data: Instant::now(), is_request_broken: false };
+        let (exchange, last_data) = (Box::new(exchange), Instant::now());
+        let live = Live { connection, lease, exchange, last_data, is_request_broken: false };
         let mut transfer = Transfer { incoming, live: Some(live) };
         // An empty body is never polled.
         if transfer.incoming.is_end_stream() {

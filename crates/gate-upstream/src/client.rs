@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use http::Request;
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +20,7 @@ use crate::pool::{Identity, Lease, Pool, PoolStats, Turn};
 use crate::request::UpstreamRequest;
 use crate::resolver::Resolver;
 use crate::response::{Timings, UpstreamResponse, settle_framing};
+use crate::settings::Timeouts;
 use crate::tls::{self, TlsSetups};
 use crate::wire::Transport;
 
@@ -81,38 +83,58 @@ impl UpstreamClient {
     ///
     /// # Cancel safety
     /// Dropping the future, or the body later, closes the connection at once.
-    pub async fn send(
+    pub fn send(
         &self,
         endpoint: &Endpoint,
         request: UpstreamRequest,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        self.send_or_again(endpoint, request, Again::Copy).await
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
+        self.send_in(endpoint, request, *endpoint.timeouts(), Again::Copy)
+    }
+
+    /// Does the same, but the whole, the response body included, must be over within `limit`, if the
+    /// endpoint's own limits do not end it before.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub fn send_within(
+        &self,
+        endpoint: &Endpoint,
+        request: UpstreamRequest,
+        limit: Duration,
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
+        let timeouts = *endpoint.timeouts();
+        let total = timeouts.total.map_or(limit, |total| total.min(limit));
+        self.send_in(endpoint, request, Timeouts { total: Some(total), ..timeouts }, Again::Copy)
     }
 
     /// As [`send`](Self::send) for a caller who can make the request anew, so that no copy of it is made for
     /// the rare case that it is sent again.
     ///
     /// # Errors
-    /// As `send`.
+    /// As [`send`](Self::send).
     ///
     /// # Cancel safety
-    /// As `send`.
-    pub async fn send_remade(
-        &self,
-        endpoint: &Endpoint,
+    /// As [`send`](Self::send).
+    pub fn send_remade<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
         request: UpstreamRequest,
-        remake: &mut (dyn FnMut() -> Option<UpstreamRequest> + Send),
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        self.send_or_again(endpoint, request, Again::Remake(remake)).await
+        remake: &'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send),
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> + 'a {
+        self.send_in(endpoint, request, *endpoint.timeouts(), Again::Remake(remake))
     }
 
-    async fn send_or_again(
+    async fn send_in(
         &self,
         endpoint: &Endpoint,
         request: UpstreamRequest,
+        timeouts: Timeouts,
         again: Again<'_>,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
+        let exchange = Exchange::start(endpoint.shared_name(), timeouts);
         let unsent = |fault| exchange.error(Sent::Nothing, fault);
         let request = request.into_http(endpoint).map_err(unsent)?;
         let mut timings = Timings::default();

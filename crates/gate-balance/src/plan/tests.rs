@@ -5,7 +5,7 @@ use crate::outcome::Fault;
 use crate::pool::Sticky;
 use crate::registry::Registry;
 use crate::settings::{RetrySettings, Strategy};
-use crate::target::{Draining, TargetId};
+use crate::target::{Draining, Finding, TargetId};
 
 /// What a scripted target does with each request.
 #[derive(Clone, Copy, Debug)]
@@ -300,8 +300,8 @@ fn requests_in_flight_are_counted_until_the_answer_has_ended() {
     attempt.broke(bench.now);
     drop(attempt);
     let report = target.report(&bench.policy, bench.now);
-    assert_eq!((report.in_flight, report.successes, report.failures), (0, 1, 1));
-    assert_eq!(report.last_error, Some(Fault::Broke));
+    assert_eq!((report.in_flight, report.requests, report.failures), (0, 1, 1));
+    assert_eq!(report.last_error, Some((bench.now, Fault::Broke)));
 }
 
 // Spec: load-balancing B-19.
@@ -325,7 +325,10 @@ fn probes_are_believed_as_long_as_another_target_is_left() {
     bench.policy = Arc::new(policy);
     let fail = |place: usize| {
         let target = &bench.route.pools()[0].members()[place].target;
-        (0..3).for_each(|_| target.note_probe(Err(Fault::Probe), &bench.policy, bench.now));
+        for _ in 0..3 {
+            let probe = target.begin_probe(&bench.policy, bench.now, &mut Rng::with_seed(1)).unwrap();
+            assert!(!probe.settle(Finding::Failed(Fault::Lost), bench.now));
+        }
     };
     fail(0);
     (0..4).for_each(|_| assert_eq!(bench.run(&|_| Does::Answer(200)).0, "b0"));

@@ -20,6 +20,8 @@ pub(super) struct Index {
 /// The names of one kind. All keys are in lower case.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KindIndex {
+    /// The root of the kind, which every name that says its kind begins at.
+    root: Option<ProviderIndex>,
     /// By dotted path below the kind; the root's is empty.
     nodes: HashMap<Box<str>, Node>,
     /// By the name of a model alone: everyone who has it, in order of the providers, each once.
@@ -114,6 +116,9 @@ impl Index {
     fn add_provider(&mut self, at: ProviderIndex, provider: &Provider) {
         let path = path_below_kind(&provider.id).to_ascii_lowercase();
         let kind = self.kind_mut(provider.kind);
+        if path.is_empty() {
+            kind.root.get_or_insert(at);
+        }
         kind.longest_path_bytes = kind.longest_path_bytes.max(path.len());
         kind.nodes.entry(path.into()).or_default().provider.get_or_insert(at);
     }
@@ -164,6 +169,11 @@ impl Index {
 }
 
 impl KindIndex {
+    /// Returns the root of the kind.
+    pub(super) const fn root(&self) -> Option<ProviderIndex> {
+        self.root
+    }
+
     /// Returns what stands at a lower-case path below the kind.
     pub(super) fn node(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)

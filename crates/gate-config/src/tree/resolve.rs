@@ -3,7 +3,7 @@
 
 use gate_model_ref::{ModelRef, ProviderKind, Splits};
 
-use super::index::{Folded, KindIndex, Listed, Named, Owner, path_below_kind};
+use super::index::{Folded, KindIndex, Listed, Named, Node, Owner, path_below_kind};
 use super::trace::{Finding, Place, Trace};
 use super::{NotFoundReason, ProviderIndex, ProviderTree, ResolveError, Route, Scope, Target, near};
 
@@ -249,14 +249,15 @@ impl<'a> Search<'a> {
         Ok(route)
     }
 
-    /// Step 2: the path is that of a section or of a provider with a default model.
+    /// Step 2: the path is that of a section or of a provider with a default model, as one lookup tells.
     fn exact(&self) -> Option<Route<'a>> {
-        if let Some(provider) = self.itself()
+        let node = self.index.node(self.path())?;
+        if let Some(provider) = node.provider
             && let Some(upstream_model) = self.tree.provider(provider).default_model.as_deref()
         {
             return Some(Route::to(self.tree, Target { provider, upstream_model }, upstream_model));
         }
-        self.listed().filter(|listed| listed.is_section).map(|listed| self.listed_route(listed))
+        self.listed_at(node).filter(|listed| listed.is_section).map(|listed| self.listed_route(listed))
     }
 
     /// Returns the provider whose path this is.
@@ -264,10 +265,13 @@ impl<'a> Search<'a> {
         self.index.provider(self.path())
     }
 
-    /// Returns the model whose full name this is. A provider above a pin may list what reads like
-    /// a name inside it.
+    /// Returns the model whose full name this is, unless only a provider above the pin lists it.
     fn listed(&self) -> Option<&'a Listed> {
-        let listed = self.tree.index.listed_at(self.index.node(self.path())?)?;
+        self.listed_at(self.index.node(self.path())?)
+    }
+
+    fn listed_at(&self, node: &Node) -> Option<&'a Listed> {
+        let listed = self.tree.index.listed_at(node)?;
         let is_inside = |base| self.tree.is_within(listed.provider, Scope::Pinned(base));
         self.base.is_none_or(is_inside).then_some(listed)
     }

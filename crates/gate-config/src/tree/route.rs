@@ -1,7 +1,6 @@
 //! What a name resolves to in whole: the targets that share its requests, and those that come after
 //! them. It says who may be asked; who is asked, and when, is decided elsewhere.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use super::fallback::Fallback;
@@ -187,14 +186,22 @@ fn target_of<'a>(tree: &'a ProviderTree, owner: &Owner) -> Target<'a> {
 impl ProviderTree {
     /// Returns the siblings that stand in for a provider: two or more, or none at all.
     pub(crate) fn pool_below(&self, parent: ProviderIndex) -> &[ProviderIndex] {
-        self.pools.get(&parent).map_or(&[], Vec::as_slice)
+        self.pools.get(parent.position()).map_or(&[], Vec::as_slice)
     }
 
     /// Tells whether a provider can be in no pool whatever its weight: it has no name that another could
     /// have too, and stands in for nobody.
     pub(crate) fn has_nothing_to_share(&self, at: ProviderIndex) -> bool {
-        let is_sibling = || self.pools.values().any(|siblings| siblings.binary_search(&at).is_ok());
+        let is_sibling = || {
+            let parent = self.provider_above(at);
+            parent.is_some_and(|parent| self.pool_below(parent).binary_search(&at).is_ok())
+        };
         self.provider(at).models.is_empty() && !is_sibling()
+    }
+
+    /// Returns the provider whose path a provider continues by one segment.
+    fn provider_above(&self, at: ProviderIndex) -> Option<ProviderIndex> {
+        self.provider(at).id.rsplit_once('.').and_then(|(above, _)| self.find(above))
     }
 
     /// Returns the upstream model that a provider has configured under a name of a model.
@@ -221,22 +228,25 @@ impl ProviderTree {
     }
 }
 
-/// Finds the siblings that form pools, by the provider above them.
+/// Finds the siblings that form pools, by the place of the provider above them.
 ///
 /// A sibling has a weight, and no models of its own but sections: it takes what its parent would. One
 /// alone has nobody to share with and is no pool.
-pub(super) fn sibling_pools(tree: &ProviderTree) -> HashMap<ProviderIndex, Vec<ProviderIndex>> {
-    let mut pools = HashMap::<_, Vec<_>>::new();
+pub(super) fn sibling_pools(tree: &ProviderTree) -> Vec<Vec<ProviderIndex>> {
+    let mut pools = vec![Vec::new(); tree.providers.len()];
     for (at, provider) in tree.providers() {
         let has_own = provider.default_model.is_some()
             || provider.is_closed
             || provider.origins.contains_key("models")
             || provider.models.iter().any(|model| !model.is_section);
-        let parent = provider.id.rsplit_once('.').and_then(|(above, _)| tree.find(above));
-        if let Some(parent) = parent.filter(|_| provider.weight.is_some() && !has_own) {
-            pools.entry(parent).or_default().push(at);
+        let parent = Some(at).filter(|_| provider.weight.is_some() && !has_own);
+        let parent = parent.and_then(|at| tree.provider_above(at));
+        if let Some(pool) = parent.and_then(|parent| pools.get_mut(parent.position())) {
+            pool.push(at);
         }
     }
-    pools.retain(|_, siblings| siblings.len() > 1);
+    for pool in pools.iter_mut().filter(|pool| pool.len() == 1) {
+        pool.clear();
+    }
     pools
 }

@@ -93,7 +93,7 @@ pub(super) fn of_answer(
 }
 
 /// Returns what a fault says about the target.
-pub(super) fn of_fault(error: &UpstreamError) -> Option<Outcome> {
+pub(crate) fn of_fault(error: &UpstreamError) -> Option<Outcome> {
     use UpstreamErrorKind as Kind;
     match (error.kind(), error.sent()) {
         (Kind::PoolFull | Kind::LocalResource | Kind::InvalidRequest | Kind::RequestBody, _) => None,

@@ -138,6 +138,36 @@ async fn a_client_that_leaves_is_seen_behind_bytes_that_nobody_reads() {
     }
 }
 
+/// A client that says nothing, and counts how often it is asked.
+#[derive(Default)]
+struct Asked(usize);
+
+impl AsyncRead for Asked {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0 += 1;
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn the_watch_asks_for_what_hyper_has_not_asked_for_in_the_same_turn() {
+    let activity = Activity::default();
+    let (mut io, mut watch) = watched(Asked::default(), CLOCKS, activity.clone());
+    let _busy = activity.busy();
+    // Whether hyper asks in each turn, and how often somebody has asked after it.
+    for (hyper_asks, asked) in [(true, 1), (true, 2), (false, 3), (false, 4), (true, 5)] {
+        poll_fn(|cx| {
+            if hyper_asks {
+                assert!(Pin::new(&mut io).poll_read(cx, &mut ReadBuf::new(&mut [0; 8])).is_pending());
+            }
+            assert!(watch.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(watch.connection.lock().unwrap().io.0, asked);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_so_much_is_read_ahead() {
     let (mut peer, (_io, mut watch), activity) = connect(4 * READ_AHEAD);

@@ -149,3 +149,45 @@ async fn draining_has_both_bounds() {
     let mut short = std::pin::pin!(script(&[(0, "aaaa")], true));
     assert!(drain(short.as_mut(), 6, Duration::from_secs(5)).await);
 }
+
+/// A body of frames that all stand in one memory: the next can only be read once nobody has the last.
+struct OneMemory {
+    memory: Arc<[u8; 4]>,
+    frames: usize,
+}
+
+impl Body for OneMemory {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        struct Piece(Arc<[u8; 4]>);
+        impl AsRef<[u8]> for Piece {
+            fn as_ref(&self) -> &[u8] {
+                &*self.0
+            }
+        }
+        assert_eq!(Arc::strong_count(&self.memory), 1, "a frame is still held");
+        let Some(left) = self.frames.checked_sub(1) else { return Poll::Ready(None) };
+        self.frames = left;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(Piece(Arc::clone(&self.memory)))))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_are_let_go_of_and_buffers_used_again() {
+    let limits = Limits { max_request_bytes: 100, ..limits() };
+    let bounds = Bounds { limits: &limits, memory: &Arc::default() };
+    let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("12"))]);
+    let mut places = Vec::new();
+    for _ in 0..2 {
+        let mut body = std::pin::pin!(OneMemory { memory: Arc::new(*b"abcd"), frames: 3 });
+        let bytes = receive(body.as_mut(), &headers, bounds).await.unwrap();
+        assert_eq!(bytes, "abcdabcdabcd");
+        places.push(bytes.as_ptr());
+    }
+    assert_eq!(places[0], places[1]);
+}

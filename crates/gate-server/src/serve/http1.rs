@@ -51,7 +51,9 @@ where
         noted.store(request.version() < Version::HTTP_11, Ordering::Relaxed);
         let busy = activity.busy();
         let activity = activity.clone();
-        let answer = handler(request);
+        // hyper keeps the room for this future until the connection ends. The handler's own is far larger,
+        // and goes with the head of the answer: a stream lasts long, and there may be thousands.
+        let answer = Box::pin(handler(request));
         async move {
             let mut response = answer.await;
             if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
@@ -72,6 +74,9 @@ where
     }
     let connection = builder
         .timer(TokioTimer::new())
+        // The watch sees clients that leave. hyper would get itself another buffer to look for that,
+        // while the body still stands in the one it has, which it now uses again for the next request.
+        .half_close(true)
         // Our own clocks cover the head; this one would also end idle connections.
         .header_read_timeout(None)
         // Responses are small frames: one copied write beats a vector of three slices a frame.

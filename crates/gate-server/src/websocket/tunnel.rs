@@ -127,18 +127,19 @@ impl Tunnel {
         let (mut read, mut write) = split(client);
         let mut sent = FrameTracker::default();
         let id = exchange.id.clone();
-        let session = async {
-            let client = (&mut read, &mut write, &mut sent);
-            match switch.far {
-                Far::Joined { io, write: limit } => {
-                    relay(*io, limit, client, &in_flight, &mut exchange.record).await
+        let outcome = {
+            let session = pin!(async {
+                let client = (&mut read, &mut write, &mut sent);
+                match switch.far {
+                    Far::Joined { io, write: limit } => {
+                        relay(*io, limit, client, &in_flight, &mut exchange.record).await
+                    }
+                    Far::Routed(session) => converse(*session, client, &in_flight, &mut exchange).await,
                 }
-                Far::Routed(session) => converse(*session, client, &in_flight, &mut exchange).await,
-            }
+            });
+            panics::caught(&id, session).await
         };
-        let end = panics::caught(&id, session)
-            .await
-            .unwrap_or_else(|_| Box::new(Refusal::from(panics::internal_error())).into());
+        let end = outcome.unwrap_or_else(|_| Box::new(Refusal::from(panics::internal_error())).into());
         exchange.end(end.reason);
         if let Some(refusal) = &end.refusal {
             exchange.fail(refusal.error.code);
@@ -148,7 +149,7 @@ impl Tunnel {
         }
         if end.reason != EndReason::ClientGone {
             let bytes = &mut exchange.record.bytes_out;
-            let farewell = part(&end, &mut read, &mut write, &mut sent, bytes);
+            let farewell = pin!(part(&end, &mut read, &mut write, &mut sent, bytes));
             // What a panic has left of the connection may not be fit for one.
             if !matches!(timeout(LAST_WORDS, panics::caught(&id, farewell)).await, Ok(Ok(()))) {
                 log::debug!("{}: the client took no farewell", exchange.id.as_str());

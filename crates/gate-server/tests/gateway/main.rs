@@ -8,6 +8,7 @@ mod calls;
 mod faults;
 mod forms;
 mod forwarding;
+mod health;
 mod http2;
 mod identity;
 mod objects;

@@ -46,7 +46,9 @@ async fn health_and_readiness() {
 
     let (_, providers) = fetch("/health/providers", &[]).await;
     let unknown = json!({
-        "status": "UNKNOWN", "consecutive_failures": 0, "last_check": null, "last_error": null, "next_probe": null
+        "status": "UNKNOWN", "consecutive_failures": 0, "last_check": null, "last_error": null,
+        "last_error_at": null, "next_probe": null, "breaker": "closed", "resting_until": null,
+        "requests": 0, "failures": 0, "probes": 0, "in_flight": 0, "latency_ms": null
     });
     assert_eq!(providers["providers"]["anthropic.glm"], unknown);
 }

@@ -135,6 +135,12 @@ impl Rig {
         Self { gateway, records, tasks: JoinSet::new() }
     }
 
+    /// Watches the providers, if the configuration has them probed.
+    pub(crate) fn watch(&mut self) {
+        let gateway = self.gateway.clone();
+        self.tasks.spawn(async move { match gateway.watch_providers().await {} });
+    }
+
     /// Opens a client connection.
     pub(crate) fn connect(&mut self) -> RawClient<DuplexStream> {
         let (client, server) = tokio::io::duplex(64 * 1024);

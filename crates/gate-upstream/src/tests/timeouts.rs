@@ -358,3 +358,20 @@ async fn limits_beyond_the_end_of_time_are_none() {
     let (response, _peer) = exchange(&client, &mut listener, &endpoint, OK).await;
     assert_eq!(text(response.body).await.unwrap(), "ok");
 }
+
+// Spec: load-balancing B-40.
+#[tokio::test(start_paused = true)]
+async fn a_caller_can_set_a_shorter_limit_and_no_longer_one() {
+    let check_limit = async |limit: u64, own: Option<u64>, expected: u64| {
+        let (client, mut listener) = memory();
+        let endpoint = with(Timeouts { total: own.map(seconds), ..Timeouts::default() });
+        let begin = Instant::now();
+        let (error, _peer) = tokio::join!(client.send_within(&endpoint, post("{}"), seconds(limit)), async {
+            listener.accept().await.unwrap()
+        });
+        check(&error.unwrap_err(), UpstreamErrorKind::TotalTimeout, Sent::Maybe, begin, seconds(expected));
+    };
+    check_limit(5, None, 5).await;
+    check_limit(5, Some(60), 5).await;
+    check_limit(60, Some(5), 5).await;
+}
