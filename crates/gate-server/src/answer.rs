@@ -26,7 +26,6 @@ pub(crate) struct Answer {
 }
 
 /// The bytes of an answer.
-#[expect(clippy::large_enum_variant, reason = "nearly all answers are the large one, which is moved twice")]
 #[derive(Debug)]
 pub(crate) enum Payload {
     /// All there.

@@ -108,7 +108,7 @@ fn reload(rig: &Rig, config: &str) {
 
 /// How long before or after now a time of day is, in whole seconds.
 fn seconds_from_now(time: &Value) -> i64 {
-    let time: jiff::Timestamp = time.as_str().expect("a time").parse().unwrap();
+    let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
     (time.as_millisecond() - jiff::Timestamp::now().as_millisecond() + 500).div_euclid(1000)
 }
 
