@@ -37,12 +37,21 @@ pub(crate) struct Replay {
     body: UpstreamBody,
 }
 
+/// What tells that a body is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    OfFraming,
+    /// It cannot be told from a break.
+    OfConnection,
+}
+
 /// Reads an event stream up to its first content, its end, or a limit.
 pub(crate) async fn hold(response: &mut UpstreamResponse, dialect: StreamDialect, limit: Hold) -> Held {
     let mut held = Held::default();
     if content::type_of_answer(&response.headers) == ContentType::EventStream {
         // At the limit it is the client's, whatever it will be.
-        let _ = timeout(limit.time, held.read(&mut response.body, dialect, limit.bytes)).await;
+        let end = if response.is_close_delimited { End::OfConnection } else { End::OfFraming };
+        let _ = timeout(limit.time, held.read(&mut response.body, dialect, limit.bytes, end)).await;
         held.pieces.reverse();
     }
     held
@@ -55,13 +64,17 @@ impl Held {
     }
 
     /// What was read before a cancellation stays in `self`.
-    async fn read(&mut self, body: &mut UpstreamBody, dialect: StreamDialect, limit: usize) {
+    async fn read(&mut self, body: &mut UpstreamBody, dialect: StreamDialect, limit: usize, end: End) {
         let mut beginning = Beginning::new(dialect);
         let mut length = 0;
         while length < limit {
             match body.frame().await {
-                // In due form, but without anything: what that means is for the relay to say.
-                None => return,
+                // In due form, but without anything: what that means is for the relay to say. What ends
+                // with its connection says what it has to say before, or has broken off.
+                None => {
+                    self.status = (end == End::OfConnection).then_some(502);
+                    return;
+                }
                 Some(Err(error)) => {
                     self.status = Some(match error.kind() {
                         UpstreamErrorKind::ReadTimeout | UpstreamErrorKind::TotalTimeout => 504,

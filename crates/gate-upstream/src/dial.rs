@@ -1,8 +1,9 @@
 //! Makes connections: name lookup, TCP and TLS, or one end of a pipe in memory. The caller sets the
 //! deadline and learns which step it cut short.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::pki_types::ServerName;
 use tokio::io::{DuplexStream, duplex};
@@ -38,6 +39,8 @@ pub enum Dialer {
 #[derive(Clone, Debug)]
 pub struct MemoryDialer {
     accepts: mpsc::Sender<DuplexStream>,
+    /// Hosts that have a listener of their own.
+    hosts: Arc<RwLock<HashMap<String, mpsc::Sender<DuplexStream>>>>,
 }
 
 /// The other end of a [`MemoryDialer`]: whoever holds it plays the provider.
@@ -64,12 +67,23 @@ impl MemoryDialer {
     /// a host that drops packets. At least 1 is assumed.
     pub fn with_backlog(backlog: usize) -> (Self, MemoryListener) {
         let (accepts, connections) = mpsc::channel(backlog.max(1));
-        (Self { accepts }, MemoryListener { connections })
+        (Self { accepts, hosts: Arc::default() }, MemoryListener { connections })
     }
 
-    async fn dial(&self) -> Result<Transport, Fault> {
+    /// Makes a listener that from now on gets the connections to one host, whatever the port, in place
+    /// of the one that had them. Once it is dropped, that host refuses connections until there is a
+    /// new one: an outage, and its end. Clones of the dialer see the same hosts.
+    pub fn listen(&self, host: &str, backlog: usize) -> MemoryListener {
+        let (accepts, connections) = mpsc::channel(backlog.max(1));
+        // A panic elsewhere leaves no entry half made.
+        self.hosts.write().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), accepts);
+        MemoryListener { connections }
+    }
+
+    async fn dial(&self, host: &str) -> Result<Transport, Fault> {
+        let own = self.hosts.read().unwrap_or_else(PoisonError::into_inner).get(host).cloned();
         let (near, far) = duplex(PIPE_BYTES);
-        let sent = self.accepts.send(far).await;
+        let sent = own.as_ref().unwrap_or(&self.accepts).send(far).await;
         sent.map_err(|_| Fault::connect(io::ErrorKind::ConnectionRefused.into()))?;
         Ok(Transport::Memory(near))
     }
@@ -149,7 +163,7 @@ impl<'d> Dial<'d> {
     /// Makes a pipe in memory.
     pub(crate) async fn memory(&mut self, dialer: &MemoryDialer) -> Result<Transport, Fault> {
         self.begin(Step::Connect);
-        let transport = dialer.dial().await?;
+        let transport = dialer.dial(&self.identity.host).await?;
         // A pipe takes no time, unless nobody takes its other end.
         self.begun = None;
         Ok(transport)
@@ -198,5 +212,27 @@ impl<'d> Dial<'d> {
         })?;
         self.end_step();
         Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_with_a_listener_of_its_own_comes_and_goes() {
+        let (dialer, mut others) = MemoryDialer::new();
+        let mut own = dialer.listen("own.test", 1);
+        let clone = dialer.clone();
+        let _connections = (clone.dial("own.test").await.unwrap(), clone.dial("else.test").await.unwrap());
+        assert!(own.try_accept().is_some() && others.try_accept().is_some());
+        assert!(own.try_accept().is_none() && others.try_accept().is_none());
+        drop(own);
+        let refused = clone.dial("own.test").await.unwrap_err();
+        assert_eq!(refused.kind, UpstreamErrorKind::Connect);
+        assert!(others.try_accept().is_none());
+        let mut again = dialer.listen("own.test", 1);
+        let _connection = clone.dial("own.test").await.unwrap();
+        assert!(again.try_accept().is_some());
     }
 }

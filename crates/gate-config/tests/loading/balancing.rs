@@ -294,6 +294,16 @@ fn a_fallback_is_one_name_or_a_list_and_what_it_names_exists() {
                   through, write `openai.nobody`";
     refused(&toml("'nobody'"), key, nobody);
     refused(&toml("'openai'"), key, "`openai` is this provider itself");
+    let foreign =
+        format!("{}[llm.provider.anthropic.glm]\napi_key = 'k'\nmodel = 'glm-5'\n", toml("'glm-5'"));
+    let other_kind = "is of kind `anthropic`, and a request of kind `openai` cannot go there";
+    refused(&foreign, key, &format!("`glm-5` {other_kind}"));
+    refused(
+        &foreign
+            .replace("'glm-5'\n[llm.provider.openai.azure]", "'anthropic.glm'\n[llm.provider.openai.azure]"),
+        key,
+        &format!("`anthropic.glm` {other_kind}"),
+    );
     refused(&toml("3"), key, "expected a text, or a list of 1 to 16 texts, found the number 3");
     refused(&toml("[]"), key, "expected a text, or a list of 1 to 16 texts, found an empty list");
     // What is wrong is told beside a default that is wrong.
@@ -304,6 +314,19 @@ fn a_fallback_is_one_name_or_a_list_and_what_it_names_exists() {
          fallback = 'a'",
         "llm.provider.openai.a.fallback",
         "leads back to where it began: `openai.a` → `openai.b` → `openai.a`",
+    );
+    let ring = ["a", "b", "c"].map(|name| {
+        let next = match name {
+            "a" => "['other', 'b']",
+            "b" => "'c.m'",
+            _ => "['other', 'openai.a']",
+        };
+        format!("[llm.provider.openai.{name}]\napi_key = 'k'\nfallback = {next}\n")
+    });
+    refused(
+        &format!("{}[llm.provider.openai.other]\napi_key = 'k'\nmodel = 'm'\n", ring.concat()),
+        "llm.provider.openai.a.fallback",
+        "leads back to where it began: `openai.a` → `openai.b` → `openai.c` → `openai.a`",
     );
 }
 

@@ -342,7 +342,7 @@ impl Table {
 }
 
 /// Checks an error of the gateway in the dialect of its route.
-fn check_error(ask: Ask, status: u16, code: &str, text: &str, label: &str) {
+pub(crate) fn check_error(ask: Ask, status: u16, code: &str, text: &str, label: &str) {
     let fields = if ask.is_openai() {
         vec![
             r#"{"error":{"message":""#.to_owned(),
