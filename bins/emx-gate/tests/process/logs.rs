@@ -101,3 +101,37 @@ async fn a_stderr_that_nobody_reads_holds_nothing_up() {
     process.signal("TERM");
     assert_eq!(process.wait_unread().code(), Some(0));
 }
+
+// Spec: monitoring L-40, L-41; load-balancing B-41.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_state_are_lines_and_a_refused_key_is_one_error() {
+    let home = TempDir::new().unwrap();
+    let mut status = [200, 401, 401, 401].into_iter();
+    let mock = MockUpstream::answering(move |_| Reply::json(status.next().unwrap_or(200), "{}"));
+    let config = format!(
+        "{}[llm.health_check]\nactive = true\ninterval = 0.1\n",
+        config_for(mock.bind().await.unwrap())
+    );
+    let mut command = command(home.path());
+    let path = write(&home, "gate.toml", &config);
+    command.arg("--config").arg(path).args(["--port", "0"]).env("EMX_LLM_LOG_LEVEL", "debug");
+    let mut process = Process::start(&mut command);
+    process.wait_for("provider `openai` is HEALTHY, was UNHEALTHY: it answers (seen by a probe)");
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let count = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+    let refused = log.lines().find(|line| line.contains("is UNHEALTHY, was HEALTHY")).unwrap();
+    assert!(
+        refused.contains("WARN") && refused.contains("refused the gateway's key with status 401"),
+        "{refused}"
+    );
+    let error = log.lines().find(|line| line.contains("ERROR")).unwrap();
+    assert!(
+        error.contains("probe: provider `openai` refused the configured key with 401: check `api_key`"),
+        "{error}"
+    );
+    assert_eq!(count("ERROR"), 1, "{log}");
+    assert_eq!(count("probe of `openai`: status 401 after"), 3, "{log}");
+    // Probes are no requests.
+    assert_eq!(count("/v1/models") + count("canary"), 0, "{log}");
+}
