@@ -108,7 +108,7 @@ fn reload(rig: &Rig, config: &str) {
 
 /// How long before or after now a time of day is, in whole seconds.
 fn seconds_from_now(time: &Value) -> i64 {
-    let time: jiff::Timestamp = time.as_str().expect("a time").parse().unwrap();
+    let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
     (time.as_millisecond() - jiff::Timestamp::now().as_millisecond() + 500).div_euclid(1000)
 }
 
@@ -189,9 +189,8 @@ async fn each_key_has_its_own_state_and_is_told_by_its_place() {
 // Spec: load-balancing B-43; monitoring L-22.
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_a_reload_removes_drains_and_is_then_forgotten() {
-    let (sender, reply) = Reply::live();
-    let mut reply = Some(reply);
-    let (mut rig, mock) = rig(CONFIG, move |_, _| reply.take().unwrap_or_else(|| Reply::json(200, "{}")));
+    // Its head is late, so that the request still has its configuration, and with it all other targets.
+    let (mut rig, mock) = rig(CONFIG, |_, _| Reply::json(200, "{}").after(Duration::from_secs(20)));
     let mut client = rig.connect();
     client.send(post("/v1/messages", &[], r#"{"model":"lonely"}"#)).await.unwrap();
     mock.next_request().await;
@@ -203,10 +202,12 @@ async fn a_provider_that_a_reload_removes_drains_and_is_then_forgotten() {
     // Only where requests run: the others that this request's configuration has are not shown.
     reload(&rig, without.split("[llm.provider.openai.keys]").next().unwrap());
     assert_eq!(provider(&mut rig, "openai.keys").await, Value::Null);
-    sender.send(Step::Data("{}".into())).await.unwrap();
-    drop(sender);
     assert_eq!(client.read_response().await.unwrap().head.status, 200);
     assert_eq!(provider(&mut rig, "anthropic.lone").await, Value::Null);
+    // It comes back as one that nothing is known of.
+    reload(&rig, CONFIG);
+    let lone = provider(&mut rig, "anthropic.lone").await;
+    assert_eq!((&lone["status"], &lone["requests"]), (&json!("UNKNOWN"), &json!(0)));
 }
 
 // Spec: load-balancing B-15, B-20; monitoring L-22.
@@ -306,6 +307,26 @@ async fn an_answer_shows_that_somebody_is_there() {
     check(500, 1, "DEGRADED", json!("answered with status 500")).await;
     check(500, 3, "UNHEALTHY", json!("answered with status 500")).await;
     check(529, 3, "UNHEALTHY", json!("answered with status 529")).await;
+}
+
+// Spec: load-balancing B-41.
+#[tokio::test(start_paused = true)]
+async fn the_first_key_is_asked_and_its_refusal_is_its_own() {
+    let config = format!("{CONFIG}\n[llm.health_check]\nactive = true");
+    let check = async |status: u16, expected: [&str; 2]| {
+        let statuses = Statuses::default();
+        statuses.set("keys", status);
+        let (mut rig, mock) = watched(&config, &statuses);
+        sleep(Duration::from_secs(5)).await;
+        let keys = provider(&mut rig, "openai.keys").await;
+        let words = [&keys["keys"][0]["status"], &keys["keys"][1]["status"]];
+        assert_eq!(words, expected, "{status}");
+        assert_eq!(mock.requests().iter().filter(|request| host(request) == "keys").count(), 1);
+    };
+    check(200, ["HEALTHY", "HEALTHY"]).await;
+    check(401, ["UNHEALTHY", "HEALTHY"]).await;
+    check(403, ["DEGRADED", "HEALTHY"]).await;
+    check(500, ["DEGRADED", "DEGRADED"]).await;
 }
 
 // Spec: load-balancing B-41.
