@@ -71,6 +71,30 @@ async fn a_reader_who_knows_the_length_need_not_ask_for_the_end() {
     assert!(http_body::Body::is_end_stream(&response.body));
 }
 
+#[test]
+fn a_connection_of_the_callers_own_runtime_comes_first() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (ours, theirs) = (runtime(), runtime());
+    let (client, mut listener) = memory();
+    let endpoint = endpoint(|_| {});
+    let (own, mut own_peer) = ours.block_on(exchange(&client, &mut listener, &endpoint, OK));
+    let (other, mut other_peer) = theirs.block_on(exchange(&client, &mut listener, &endpoint, OK));
+    // In this order, so that theirs is the newest.
+    ours.block_on(text(own.body)).unwrap();
+    theirs.block_on(text(other.body)).unwrap();
+    let ask = |peer: &mut Peer| {
+        ours.block_on(async {
+            let (response, _) = tokio::join!(client.send(&endpoint, post("{}")), peer.serve(OK));
+            response.unwrap()
+        })
+    };
+    let held = ask(&mut own_peer);
+    // Any other is better than a new one.
+    let further = ask(&mut other_peer);
+    assert!(held.timings.reused && further.timings.reused);
+    assert_eq!(client.stats()[0].opened, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_died_in_the_pool_is_not_used() {
     for last_words in ["", "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n"] {
@@ -135,7 +159,7 @@ async fn a_request_over_the_limit_waits_for_the_connection_of_another() {
         text(busy.body).await.unwrap();
         peer.serve(OK).await;
     };
-    let (response, ()) = tokio::join!(client.send(&endpoint, post("{}")), finish);
+    let (response, _) = tokio::join!(client.send(&endpoint, post("{}")), finish);
     let timings = response.unwrap().timings;
     assert_eq!((timings.pool_wait, timings.reused), (Duration::from_millis(1500), true));
     assert_eq!(client.stats()[0].opened, 1);
