@@ -153,7 +153,10 @@ fn measure(
     if arguments.wants("binary") {
         rows.extend(figures::size(kinds, setting));
     }
-    if arguments.wants("models") {
+    if ["models", "load-10k-models", "start-10k-models", "resolve-10k-models"]
+        .iter()
+        .any(|name| arguments.wants(name))
+    {
         rows.extend(figures::models(setting, times.min(5))?);
     }
     let scenarios: Vec<_> = scenario::all()
