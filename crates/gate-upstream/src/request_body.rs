@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::{fmt, mem};
 
@@ -44,24 +44,45 @@ enum Other {
 
 struct Streamed {
     prefix: VecDeque<Bytes>,
-    source: BodySource,
+    /// Nothing until this body is polled for the first time, so that others may be sent in its place.
+    source: Option<BodySource>,
     /// How many bytes the source still has to give, where that is known.
     rest: Option<u64>,
     upload: Upload,
 }
 
-/// Tells whether a streamed body was taken to its end. Shared, since hyper owns the body.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Upload(Arc<AtomicBool>);
+/// What the clones of a streamed body share, one of which may be sent. It also tells whether that was
+/// taken to its end, for hyper owns the body.
+#[derive(Clone)]
+pub(crate) struct Upload(Arc<Shared>);
+
+struct Shared {
+    /// The source, until the first poll of any clone takes it.
+    slot: Mutex<Option<BodySource>>,
+    is_whole: AtomicBool,
+}
 
 impl Upload {
+    fn new(source: BodySource) -> Self {
+        Self(Arc::new(Shared { slot: Mutex::new(Some(source)), is_whole: AtomicBool::new(false) }))
+    }
+
     /// Returns whether all of the body was taken.
     pub(crate) fn is_whole(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.is_whole.load(Relaxed)
+    }
+
+    fn set_whole(&self) {
+        self.0.is_whole.store(true, Relaxed);
+    }
+
+    /// A source that panicked is as broken as one that failed, and says so itself.
+    fn slot(&self) -> MutexGuard<'_, Option<BodySource>> {
+        self.0.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The source of a streamed body failed, or gave more or fewer bytes than it said.
+/// The source of a streamed body failed, gave more or fewer bytes than it said, or had been taken by a clone.
 ///
 /// It holds no reason: whoever made the source knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,13 +126,13 @@ impl RequestBody {
     /// Makes a body of pieces that are there and of what a source gives after them; `rest` is how
     /// many bytes the source will give, where that is known.
     ///
-    /// Such a body can be sent once only. If the source fails, the exchange fails with
+    /// Such a body can be sent once only, but has clones until the first poll of it or of one of them:
+    /// from then on that one alone has the source. If the source fails, the exchange fails with
     /// [`UpstreamErrorKind::RequestBody`](crate::UpstreamErrorKind::RequestBody), and the provider
     /// sees a request that breaks off.
     pub fn streamed(prefix: impl IntoIterator<Item = Bytes>, source: BodySource, rest: Option<u64>) -> Self {
-        let prefix = prefix.into_iter().collect();
-        let streamed = Streamed { prefix, source, rest, upload: Upload::default() };
-        Self { pieces: Pieces::Other(Box::new(Other::Streamed(streamed))) }
+        let (prefix, upload) = (prefix.into_iter().collect(), Upload::new(source));
+        Streamed { prefix, source: None, rest, upload }.into()
     }
 
     /// Returns how many bytes are still to be sent, all of them before the first poll; `None` where
@@ -134,27 +155,59 @@ impl RequestBody {
     }
 
     /// Returns a second body of the same bytes, which costs nothing, since both share them; `None`
-    /// where the bytes pass only once.
+    /// where the bytes pass only once and somebody has begun to take them.
+    ///
+    /// Of a streamed body and its clones the one that is polled first has the bytes. Another that is
+    /// polled in spite of that fails with [`RequestBodyError`] before its first byte.
     pub fn try_clone(&self) -> Option<Self> {
         let pieces = match &self.pieces {
             Pieces::Few(slices) => Pieces::Few(slices.clone()),
             Pieces::Other(other) => match &**other {
                 Other::Many(slices) => Pieces::Other(Box::new(Other::Many(slices.clone()))),
-                Other::Streamed(_) => return None,
+                Other::Streamed(streamed) => return streamed.try_clone_with(streamed.prefix.clone()),
             },
         };
         Some(Self { pieces })
     }
 
+    /// As [`try_clone`](Self::try_clone), with other pieces in place of those that are there: what a source
+    /// gives comes after them.
+    pub fn try_clone_with(&self, slices: [Bytes; 3]) -> Option<Self> {
+        match self.as_streamed() {
+            None => Some(Self::spliced(slices)),
+            Some(streamed) => streamed.try_clone_with(slices.into()),
+        }
+    }
+
+    /// Returns whether the bytes pass only once: they come from a source.
+    pub fn passes_once(&self) -> bool {
+        self.as_streamed().is_some()
+    }
+
+    /// Returns whether the bytes pass only once and somebody, maybe a clone, has begun to take them.
+    pub fn is_spent(&self) -> bool {
+        self.as_streamed().is_some_and(Streamed::is_spent)
+    }
+
     /// Returns what tells whether the client has sent everything; `None` if it has already.
     pub(crate) fn upload(&self) -> Option<Upload> {
+        self.as_streamed().map(|streamed| streamed.upload.clone())
+    }
+
+    fn as_streamed(&self) -> Option<&Streamed> {
         match &self.pieces {
             Pieces::Few(_) => None,
             Pieces::Other(other) => match &**other {
                 Other::Many(_) => None,
-                Other::Streamed(streamed) => Some(streamed.upload.clone()),
+                Other::Streamed(streamed) => Some(streamed),
             },
         }
+    }
+}
+
+impl From<Streamed> for RequestBody {
+    fn from(streamed: Streamed) -> Self {
+        Self { pieces: Pieces::Other(Box::new(Other::Streamed(streamed))) }
     }
 }
 
@@ -169,18 +222,32 @@ fn next(slices: &mut VecDeque<Bytes>) -> Option<Bytes> {
 }
 
 impl Streamed {
+    fn is_spent(&self) -> bool {
+        self.source.is_some() || self.upload.slot().is_none()
+    }
+
+    fn try_clone_with(&self, prefix: VecDeque<Bytes>) -> Option<RequestBody> {
+        let upload = self.upload.clone();
+        (!self.is_spent()).then(|| Self { prefix, source: None, rest: self.rest, upload }.into())
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        // Before the prefix too: with its first byte no clone may be sent any more.
+        let source = match &mut self.source {
+            Some(source) => source,
+            none => none.insert(self.upload.slot().take().ok_or(RequestBodyError)?),
+        };
         if let Some(slice) = next(&mut self.prefix) {
             self.note_end();
             return Poll::Ready(Some(Ok(Frame::data(slice))));
         }
         loop {
-            let Some(frame) = ready!(self.source.as_mut().poll_frame(cx)).transpose()? else {
+            let Some(frame) = ready!(source.as_mut().poll_frame(cx)).transpose()? else {
                 // A body that is shorter than it was said to be must not look whole.
                 if self.rest.is_some_and(|rest| rest > 0) {
                     return Poll::Ready(Some(Err(RequestBodyError)));
                 }
-                self.upload.0.store(true, Relaxed);
+                self.upload.set_whole();
                 return Poll::Ready(None);
             };
             // Trailers are for one hop, and nobody asked for them.
@@ -199,7 +266,7 @@ impl Streamed {
     /// Notes the end, of which hyper does not ask where it knows the length.
     fn note_end(&self) {
         if self.is_end() {
-            self.upload.0.store(true, Relaxed);
+            self.upload.set_whole();
         }
     }
 
@@ -208,7 +275,10 @@ impl Streamed {
     fn is_end(&self) -> bool {
         let is_over = match self.rest {
             Some(rest) => rest == 0,
-            None => self.source.is_end_stream(),
+            None => match &self.source {
+                Some(source) => source.is_end_stream(),
+                None => self.upload.slot().as_ref().is_some_and(|source| source.is_end_stream()),
+            },
         };
         is_over && self.prefix.iter().all(Bytes::is_empty)
     }
