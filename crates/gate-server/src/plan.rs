@@ -99,7 +99,7 @@ fn plan_form(
     };
     let cargo = Cargo::plain(received.into_body(pieces));
     let kept = match cargo.kept() {
-        Kept::Same { .. } if journey.is_of_several() => Kept::Form { held, span, spelling },
+        Kept::Same { body, .. } if journey.is_of_several() => Kept::Form { held, span, spelling, body },
         kept => kept,
     };
     Ok(Plan { journey, attempt, cargo, kept, makes_object: true })

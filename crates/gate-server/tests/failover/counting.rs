@@ -156,10 +156,10 @@ async fn a_request_that_may_have_been_done_is_not_sent_again() {
 
 // Spec: load-balancing B-6, B-25; api A-35.
 #[tokio::test(start_paused = true)]
-async fn a_request_of_which_nothing_was_sent_goes_elsewhere_if_it_is_held() {
+async fn a_request_of_which_nothing_was_sent_goes_elsewhere() {
     let refused = "502 upstream_connect_failed";
-    let [two, one] = [format!("{refused} 0+0"), format!("{refused} 0")];
-    check("nobody listens", Does::Refuse, ["200 west 0+1", &one, &two, &one]).await;
+    let one = format!("{refused} 0");
+    check("nobody listens", Does::Refuse, ["200 west 0+1", &one, "200 west 0+1", &one]).await;
 }
 
 // Spec: load-balancing B-7, B-9, B-16, B-21, B-22, B-25.
