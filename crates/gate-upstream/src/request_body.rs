@@ -2,6 +2,7 @@
 //! without copying the rest, or slices and then a stream that the client is still sending.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,12 +44,34 @@ enum Other {
 }
 
 struct Streamed {
-    prefix: VecDeque<Bytes>,
-    /// Nothing until this body is polled for the first time, so that others may be sent in its place.
-    source: Option<BodySource>,
+    state: State,
     /// How many bytes the source still has to give, where that is known.
     rest: Option<u64>,
     upload: Upload,
+}
+
+enum State {
+    /// Nobody has polled this body. Its bytes are where its clones find them too, so that one that is kept
+    /// holds none of what another has sent.
+    Untouched {
+        /// What is another in this clone than in what they share.
+        edit: Option<Edit>,
+        /// How many bytes come before those of the source.
+        length: u64,
+    },
+    Taken(Stream),
+}
+
+/// Bytes in place of a span of the first slice.
+#[derive(Clone)]
+struct Edit {
+    span: Range<usize>,
+    bytes: Bytes,
+}
+
+struct Stream {
+    prefix: VecDeque<Bytes>,
+    source: BodySource,
 }
 
 /// What the clones of a streamed body share, one of which may be sent. It also tells whether that was
@@ -57,14 +80,14 @@ struct Streamed {
 pub(crate) struct Upload(Arc<Shared>);
 
 struct Shared {
-    /// The source, until the first poll of any clone takes it.
-    slot: Mutex<Option<BodySource>>,
+    /// The bytes, until the first poll of any clone takes them.
+    slot: Mutex<Option<Stream>>,
     is_whole: AtomicBool,
 }
 
 impl Upload {
-    fn new(source: BodySource) -> Self {
-        Self(Arc::new(Shared { slot: Mutex::new(Some(source)), is_whole: AtomicBool::new(false) }))
+    fn new(stream: Stream) -> Self {
+        Self(Arc::new(Shared { slot: Mutex::new(Some(stream)), is_whole: AtomicBool::new(false) }))
     }
 
     /// Returns whether all of the body was taken.
@@ -77,7 +100,7 @@ impl Upload {
     }
 
     /// A source that panicked is as broken as one that failed, and says so itself.
-    fn slot(&self) -> MutexGuard<'_, Option<BodySource>> {
+    fn slot(&self) -> MutexGuard<'_, Option<Stream>> {
         self.0.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -131,8 +154,10 @@ impl RequestBody {
     /// [`UpstreamErrorKind::RequestBody`](crate::UpstreamErrorKind::RequestBody), and the provider
     /// sees a request that breaks off.
     pub fn streamed(prefix: impl IntoIterator<Item = Bytes>, source: BodySource, rest: Option<u64>) -> Self {
-        let (prefix, upload) = (prefix.into_iter().collect(), Upload::new(source));
-        Streamed { prefix, source: None, rest, upload }.into()
+        let prefix: VecDeque<Bytes> = prefix.into_iter().collect();
+        let state = State::Untouched { edit: None, length: total(&prefix) };
+        let streamed = Streamed { state, rest, upload: Upload::new(Stream { prefix, source }) };
+        Self { pieces: Pieces::Other(Box::new(Other::Streamed(streamed))) }
     }
 
     /// Returns how many bytes are still to be sent, all of them before the first poll; `None` where
@@ -142,9 +167,7 @@ impl RequestBody {
             Pieces::Few(slices) => Some(total(slices)),
             Pieces::Other(other) => match &**other {
                 Other::Many(slices) => Some(total(slices)),
-                Other::Streamed(streamed) => {
-                    streamed.rest.map(|rest| total(&streamed.prefix).saturating_add(rest))
-                }
+                Other::Streamed(streamed) => streamed.len(),
             },
         }
     }
@@ -164,19 +187,28 @@ impl RequestBody {
             Pieces::Few(slices) => Pieces::Few(slices.clone()),
             Pieces::Other(other) => match &**other {
                 Other::Many(slices) => Pieces::Other(Box::new(Other::Many(slices.clone()))),
-                Other::Streamed(streamed) => return streamed.try_clone_with(streamed.prefix.clone()),
+                Other::Streamed(streamed) => Pieces::Other(Box::new(Other::Streamed(streamed.try_clone()?))),
             },
         };
         Some(Self { pieces })
     }
 
-    /// As [`try_clone`](Self::try_clone), with other pieces in place of those that are there: what a source
-    /// gives comes after them.
-    pub fn try_clone_with(&self, slices: [Bytes; 3]) -> Option<Self> {
-        match self.as_streamed() {
-            None => Some(Self::spliced(slices)),
-            Some(streamed) => streamed.try_clone_with(slices.into()),
+    /// Puts other bytes in place of a span of the first slice that this body was made of. It is for a body
+    /// that was neither polled nor changed in this way.
+    #[must_use]
+    pub fn replacing(mut self, span: Range<usize>, bytes: Bytes) -> Self {
+        let edit = Edit { span, bytes };
+        match &mut self.pieces {
+            Pieces::Few([first, second, third]) if second.is_empty() && third.is_empty() => {
+                return Self::spliced(edit.splice(first));
+            }
+            Pieces::Few(slices) => return Self::pieces(edit.apply(slices.iter().cloned().collect())),
+            Pieces::Other(other) => match &mut **other {
+                Other::Many(slices) => *slices = edit.apply(mem::take(slices)),
+                Other::Streamed(streamed) => streamed.edit(edit),
+            },
         }
+        self
     }
 
     /// Returns whether the bytes pass only once: they come from a source.
@@ -205,12 +237,6 @@ impl RequestBody {
     }
 }
 
-impl From<Streamed> for RequestBody {
-    fn from(streamed: Streamed) -> Self {
-        Self { pieces: Pieces::Other(Box::new(Other::Streamed(streamed))) }
-    }
-}
-
 // A `usize` is at most 64 bits wide, so nothing is lost.
 fn total<'b>(slices: impl IntoIterator<Item = &'b Bytes>) -> u64 {
     slices.into_iter().map(|slice| slice.len() as u64).sum()
@@ -221,28 +247,77 @@ fn next(slices: &mut VecDeque<Bytes>) -> Option<Bytes> {
     std::iter::from_fn(|| slices.pop_front()).find(|slice| !slice.is_empty())
 }
 
-impl Streamed {
-    fn is_spent(&self) -> bool {
-        self.source.is_some() || self.upload.slot().is_none()
+impl Edit {
+    fn splice(self, slice: &Bytes) -> [Bytes; 3] {
+        [slice.slice(..self.span.start), self.bytes, slice.slice(self.span.end..)]
     }
 
-    fn try_clone_with(&self, prefix: VecDeque<Bytes>) -> Option<RequestBody> {
-        let upload = self.upload.clone();
-        (!self.is_spent()).then(|| Self { prefix, source: None, rest: self.rest, upload }.into())
+    fn apply(self, mut slices: VecDeque<Bytes>) -> VecDeque<Bytes> {
+        let first = slices.pop_front().unwrap_or_default();
+        self.splice(&first).into_iter().chain(slices).collect()
+    }
+}
+
+impl Streamed {
+    fn len(&self) -> Option<u64> {
+        let before = match &self.state {
+            State::Untouched { length, .. } => *length,
+            State::Taken(stream) => total(&stream.prefix),
+        };
+        self.rest.map(|rest| before.saturating_add(rest))
+    }
+
+    fn is_spent(&self) -> bool {
+        matches!(self.state, State::Taken(_)) || self.upload.slot().is_none()
+    }
+
+    fn try_clone(&self) -> Option<Self> {
+        match &self.state {
+            State::Untouched { edit, length } if !self.is_spent() => Some(Self {
+                state: State::Untouched { edit: edit.clone(), length: *length },
+                rest: self.rest,
+                upload: self.upload.clone(),
+            }),
+            _ => None,
+        }
+    }
+
+    fn edit(&mut self, by: Edit) {
+        match &mut self.state {
+            State::Untouched { edit, length } => {
+                let (out, into) = (by.span.len() as u64, by.bytes.len() as u64);
+                *length = length.saturating_sub(out).saturating_add(into);
+                *edit = Some(by);
+            }
+            State::Taken(stream) => stream.prefix = by.apply(mem::take(&mut stream.prefix)),
+        }
+    }
+
+    /// Returns what is left of the bytes, taking them at the first time from where clones could do so too.
+    ///
+    /// # Errors
+    /// A clone has done so.
+    fn stream(&mut self) -> Result<&mut Stream, RequestBodyError> {
+        if let State::Untouched { edit, .. } = &mut self.state {
+            let mut stream = self.upload.slot().take().ok_or(RequestBodyError)?;
+            if let Some(edit) = edit.take() {
+                stream.prefix = edit.apply(stream.prefix);
+            }
+            self.state = State::Taken(stream);
+        }
+        match &mut self.state {
+            State::Taken(stream) => Ok(stream),
+            State::Untouched { .. } => Err(RequestBodyError),
+        }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        // Before the prefix too: with its first byte no clone may be sent any more.
-        let source = match &mut self.source {
-            Some(source) => source,
-            none => none.insert(self.upload.slot().take().ok_or(RequestBodyError)?),
-        };
-        if let Some(slice) = next(&mut self.prefix) {
+        if let Some(slice) = next(&mut self.stream()?.prefix) {
             self.note_end();
             return Poll::Ready(Some(Ok(Frame::data(slice))));
         }
         loop {
-            let Some(frame) = ready!(source.as_mut().poll_frame(cx)).transpose()? else {
+            let Some(frame) = ready!(self.stream()?.source.as_mut().poll_frame(cx)).transpose()? else {
                 // A body that is shorter than it was said to be must not look whole.
                 if self.rest.is_some_and(|rest| rest > 0) {
                     return Poll::Ready(Some(Err(RequestBodyError)));
@@ -273,14 +348,21 @@ impl Streamed {
     /// Returns whether the end is known. A source that says so with bytes owing has failed, which a
     /// further poll will tell.
     fn is_end(&self) -> bool {
+        match &self.state {
+            State::Taken(stream) => self.is_end_of(stream),
+            State::Untouched { edit, .. } => {
+                let adds = edit.as_ref().is_some_and(|edit| !edit.bytes.is_empty());
+                !adds && self.upload.slot().as_ref().is_some_and(|stream| self.is_end_of(stream))
+            }
+        }
+    }
+
+    fn is_end_of(&self, stream: &Stream) -> bool {
         let is_over = match self.rest {
             Some(rest) => rest == 0,
-            None => match &self.source {
-                Some(source) => source.is_end_stream(),
-                None => self.upload.slot().as_ref().is_some_and(|source| source.is_end_stream()),
-            },
+            None => stream.source.is_end_stream(),
         };
-        is_over && self.prefix.iter().all(Bytes::is_empty)
+        is_over && stream.prefix.iter().all(Bytes::is_empty)
     }
 }
 
@@ -320,7 +402,7 @@ impl Body for RequestBody {
 impl fmt::Debug for Streamed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streamed")
-            .field("prefix", &total(&self.prefix))
+            .field("length", &self.len())
             .field("rest", &self.rest)
             .finish_non_exhaustive()
     }

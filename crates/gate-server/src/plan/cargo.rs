@@ -29,8 +29,8 @@ pub(crate) enum Kept {
     Same { body: RequestBody, query: Option<String>, has_extra_frame: bool },
     /// JSON whose model is another at each provider.
     Json(Bytes),
-    /// A form whose model is. The body is one of its bodies, for what is still to come behind what is held.
-    Form { held: Bytes, span: Range<usize>, spelling: Spelling, body: RequestBody },
+    /// A form whose model is, and where that is spelled in the body.
+    Form { body: RequestBody, span: Range<usize>, spelling: Spelling },
     /// A query whose model is.
     Query { query: String, body: RequestBody },
 }
@@ -65,8 +65,8 @@ impl Kept {
             Self::Json(body) => {
                 Some(json_cargo(snapshot, route, &RequestHead::parse(body).ok()?, body, stop))
             }
-            Self::Form { held, span, spelling, body } => {
-                Some(Cargo::plain(body.try_clone_with(form_pieces(held, span, spelling.of(model)))?))
+            Self::Form { body, span, spelling } => {
+                Some(Cargo::plain(body.try_clone()?.replacing(span.clone(), spelling.of(model))))
             }
             Self::Query { query, body } => Some(Cargo {
                 query: Some(ModelQuery::parse(query).ok()?.splice(query, model)),
@@ -102,10 +102,6 @@ impl Spelling {
             Self::Json => Bytes::from(head::quoted(model)),
         }
     }
-}
-
-pub(super) fn form_pieces(held: &Bytes, span: &Range<usize>, model: Bytes) -> [Bytes; 3] {
-    [held.slice(..span.start), model, held.slice(span.end..)]
 }
 
 /// Makes what is sent of a JSON body to one stop.

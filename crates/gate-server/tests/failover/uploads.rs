@@ -9,7 +9,7 @@ use gate_testkit::raw::{RawResponse, RawScript, Transcript};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::rig::{BACKLOG, Rig};
+use crate::rig::{BACKLOG, Provider, Rig, chat, ok_after};
 
 /// Two providers that share the requests, and a third that is asked after them, with a model of its own.
 const CONFIG: &str = "
@@ -167,10 +167,26 @@ async fn an_upload_that_was_taken_is_not_repeated_where_it_was_taken() {
 
 // Spec: load-balancing B-13, B-25.
 #[tokio::test(start_paused = true)]
-async fn nobody_else_is_asked_beside_a_late_upload() {
-    let mut rig = Rig::new(&CONFIG.replacen("fallback", "hedge_after_ms = 100\nfallback", 1));
-    let hosts = ["east.test", "west.test"].map(|host| serve(&rig, host, 200, Duration::from_secs(2)));
-    let response = rig.send(&recording()).await;
-    assert_eq!(told(&response), (200, "1".to_owned()));
-    assert_eq!(hosts.map(|host| host.requests().len()), [1, 0]);
+async fn nobody_is_asked_beside_an_upload_that_is_late() {
+    let pool = CONFIG.replacen("fallback", "hedge_after_ms = 100\n    fallback", 1);
+    let mut rig = Rig::new(&format!("[llm.timeout]\nconnection = 1\n{pool}"));
+    let mut providers = ["east.test", "west.test"].map(|host| Provider::up(&rig, host, |_| ok_after(0)));
+    // These pay for requests beside others.
+    let quick = chat().replace("content-type", "session-id: one\r\ncontent-type");
+    let home = rig.send(&quick).await.head.header("x-gateway-provider").unwrap().to_owned();
+    for _ in 0..60 {
+        assert_eq!(told(&rig.send(&quick).await), (200, "1".to_owned()));
+    }
+    let (home, other, at) = if home == "openai.east" { ("east", "west", 0) } else { ("west", "east", 1) };
+    providers[at].stop().await;
+    // One connection waits there to be accepted, and a further one for its place. The first request comes
+    // that far, and shows that what is held is raced.
+    let _nobody_accepts = rig.dialer.listen(&format!("{home}.test"), 1);
+    let response = rig.send(&quick).await;
+    assert_eq!(told(&response), (200, format!("{home}=given_up {other}=200")));
+    let upload = recording().replace("content-type: multi", "session-id: one\r\ncontent-type: multi");
+    let begin = Instant::now();
+    let response = rig.send(&upload).await;
+    assert_eq!(told(&response), (200, format!("{home}=connect_timeout {other}=200")));
+    assert_eq!(begin.elapsed(), Duration::from_secs(1));
 }
