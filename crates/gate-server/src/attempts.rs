@@ -98,12 +98,8 @@ impl Errand<'_> {
         in_flight: &InFlight,
         exchange: &mut Exchange,
     ) -> Result<Answered, ApiError> {
-        let Plan { mut journey, attempt, cargo, kept, .. } = plan;
-        if kept.is_nothing() {
-            // What has passed cannot pass again, whatever comes of it.
-            journey.plan.commit();
-        }
-        let again = Again { headers: (!kept.is_nothing()).then(|| headers.clone()), kept };
+        let Plan { journey, attempt, cargo, kept, .. } = plan;
+        let again = Again { headers: headers.clone(), kept };
         let mut trip = Trip { errand: self, journey, again, entrusted: None, exchange, best: None };
         let mut order = trip.order(attempt, cargo, headers)?;
         loop {
@@ -206,8 +202,7 @@ impl Errand<'_> {
 /// What a request is made of when it is sent once more.
 struct Again {
     kept: Kept,
-    /// Nothing where the request passes only once.
-    headers: Option<HeaderMap>,
+    headers: HeaderMap,
 }
 
 /// The attempts of one request so far.
@@ -223,10 +218,10 @@ struct Trip<'t, 'r> {
 }
 
 impl Again {
-    /// Returns what is sent to a stop; nothing where the request passes only once. By a unique borrow, since
-    /// a body that is still to come cannot be shared between threads.
+    /// Returns what is sent to a stop; nothing where the body passes only once and was taken. By a unique
+    /// borrow, since a body that is still to come cannot be shared between threads.
     fn make(&mut self, errand: &Errand<'_>, stop: &Stop) -> Option<(Cargo, HeaderMap)> {
-        Some((self.kept.cargo(errand.snapshot, errand.route, stop)?, self.headers.clone()?))
+        Some((self.kept.cargo(errand.snapshot, errand.route, stop)?, self.headers.clone()))
     }
 }
 
@@ -239,12 +234,14 @@ impl Trip<'_, '_> {
         let stop = self.journey.stop(&attempt).clone();
         let mut order = self.errand.order(attempt, stop, cargo, headers, &mut self.entrusted)?;
         let hold = self.errand.snapshot.balance.hold();
-        order.hold = hold.filter(|_| self.journey.plan.has_other(now()));
+        // Whoever answers has begun to take a body that passes once: no other can take over.
+        let may_pass_on = |_: &Hold| !order.request.body.passes_once() && self.journey.plan.has_other(now());
+        order.hold = hold.filter(may_pass_on);
         order.place = begin(self.exchange, self.errand, &order);
         Ok(order)
     }
 
-    /// Prepares an attempt behind the first; nothing where the request passes only once.
+    /// Prepares an attempt behind the first; nothing where the body passes only once and was taken.
     fn further(&mut self, attempt: Attempt) -> Option<Result<Order, ApiError>> {
         let (cargo, headers) = self.again.make(self.errand, self.journey.stop(&attempt))?;
         Some(self.order(attempt, cargo, headers))
@@ -261,7 +258,8 @@ impl Trip<'_, '_> {
     async fn go(&mut self, order: Order) -> Option<Decision> {
         let errand = self.errand;
         let provider = errand.snapshot.providers.provider(order.stop.provider);
-        let Some(late) = provider.hedge_after.filter(|_| self.journey.plan.may_go_on()) else {
+        let may_be_two = !order.request.body.passes_once() && self.journey.plan.may_go_on();
+        let Some(late) = provider.hedge_after.filter(|_| may_be_two) else {
             let place = order.place;
             let tried = errand.send(order, Some(&mut self.again)).await;
             return self.settle(place, tried);
@@ -274,6 +272,10 @@ impl Trip<'_, '_> {
     fn settle(&mut self, place: usize, mut tried: Tried) -> Option<Decision> {
         let outcome = tried.outcome();
         self.note(place, &tried, outcome);
+        if self.again.kept.is_spent() {
+            // What has passed cannot pass again, whatever came of it.
+            self.journey.plan.commit();
+        }
         let decision = outcome.map(|outcome| self.journey.plan.settle(&mut tried.attempt, &outcome, now()));
         let now_best = tried.into_best(self.errand);
         self.best = Some(match (self.best.take(), now_best) {

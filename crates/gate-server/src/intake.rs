@@ -19,8 +19,8 @@ use crate::receive::{self, Incoming};
 use crate::route::Operation;
 use crate::upload::{self, ClientBody, Upload, UploadLimits, UploadProgress};
 
-/// A body up to this declared length is read first even where no model is looked for, since only
-/// what is held can be sent again when a kept connection turns out to be closed.
+/// A body up to this declared length is read first even where no model is looked for, since
+/// what is held can be sent again whatever of it was taken when a kept connection turns out to be closed.
 const HELD_OPAQUE_BYTES: u64 = 64 * 1024;
 /// A form up to this declared length is read to its end before any of it is sent, so that what is
 /// wrong with it shows before a provider is asked.
@@ -55,18 +55,12 @@ struct Rest {
 }
 
 impl Received {
-    /// Makes the body to send, with these pieces in place of the held bytes.
-    pub(crate) fn into_body(self, pieces: [Bytes; 3]) -> RequestBody {
+    /// Makes the body to send, as it came.
+    pub(crate) fn into_body(self) -> RequestBody {
         match self.rest {
-            None => RequestBody::spliced(pieces),
-            Some(rest) => RequestBody::streamed(pieces, rest.source, rest.length),
+            None => RequestBody::whole(self.held),
+            Some(rest) => RequestBody::streamed([self.held], rest.source, rest.length),
         }
-    }
-
-    /// Makes the body to send as it came.
-    pub(crate) fn into_body_as_is(mut self) -> RequestBody {
-        let held = std::mem::take(&mut self.held);
-        self.into_body([held, Bytes::new(), Bytes::new()])
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{batch, failure, objects, scope};
 mod cargo;
 
 pub(crate) use cargo::{Cargo, Kept};
-use cargo::{Spelling, form_pieces, json_cargo};
+use cargo::{Spelling, json_cargo};
 
 /// Where a request goes, and with which bytes.
 pub(crate) struct Plan {
@@ -91,16 +91,13 @@ fn plan_form(
     let way = way(snapshot, resolve(snapshot, scopes.named, name)?, choice);
     let (journey, attempt) = begin(snapshot, way, choice, None)?;
     let model = journey.stop(&attempt).model.as_deref().unwrap_or_default();
-    let held = received.held.clone();
-    let pieces = if name == model {
-        [held.clone(), Bytes::new(), Bytes::new()]
-    } else {
-        form_pieces(&held, &span, spelling.of(model))
-    };
-    let cargo = Cargo::plain(received.into_body(pieces));
-    let kept = match cargo.kept() {
-        Kept::Same { .. } if journey.is_of_several() => Kept::Form { held, span, spelling },
-        kept => kept,
+    let body = received.into_body();
+    let as_it_came = if journey.is_of_several() { body.try_clone() } else { None };
+    let is_same = name == model;
+    let cargo = Cargo::plain(if is_same { body } else { body.replacing(span.clone(), spelling.of(model)) });
+    let kept = match as_it_came {
+        Some(body) => Kept::Form { body, span, spelling },
+        None => cargo.kept(),
     };
     Ok(Plan { journey, attempt, cargo, kept, makes_object: true })
 }
@@ -142,7 +139,7 @@ fn plan_query(
     let way = way(snapshot, resolve(snapshot, scopes.named, name)?, choice);
     let (journey, attempt) = begin(snapshot, way, choice, None)?;
     let model = journey.stop(&attempt).model.as_deref().unwrap_or_default();
-    let cargo = Cargo { query: Some(found.splice(query, model)), ..Cargo::plain(received.into_body_as_is()) };
+    let cargo = Cargo { query: Some(found.splice(query, model)), ..Cargo::plain(received.into_body()) };
     let kept = match cargo.kept() {
         Kept::Same { body, .. } if journey.is_of_several() => Kept::Query { query: query.to_owned(), body },
         kept => kept,
@@ -314,7 +311,7 @@ fn resolve<'s>(snapshot: &'s Snapshot, scope: Scope, name: &'s str) -> Result<Ro
 /// Plans a request that names no model: it goes out as it came.
 fn unnamed(snapshot: &Snapshot, scopes: Scopes<'_>, received: Received) -> Result<Plan, ApiError> {
     let provider = without_model(snapshot, scopes.unnamed)?;
-    plan_alone(snapshot, Stop { provider, model: None }, received.into_body_as_is())
+    plan_alone(snapshot, Stop { provider, model: None }, received.into_body())
 }
 
 /// Plans a request that one provider alone can answer.

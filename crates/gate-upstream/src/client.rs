@@ -242,7 +242,7 @@ impl UpstreamClient {
                 }
                 Err(error) if is_kept && is_stale(&error) => {
                     let second = match &mut again {
-                        Again::Copy => copy,
+                        Again::Copy => copy.filter(|copy| !copy.body().is_spent()),
                         Again::Remake(remake) => {
                             remake().and_then(|request| request.into_http(endpoint).ok())
                         }
@@ -331,11 +331,11 @@ pub(crate) struct Progress<'a> {
 pub(crate) enum Again<'a> {
     /// It is copied before it is sent.
     Copy,
-    /// The caller makes it anew, unless it passes only once.
+    /// The caller makes it anew, unless its body passes only once and was taken.
     Remake(&'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send)),
 }
 
-/// Returns the request once more; `None` if its body passes only once.
+/// Returns the request once more; `None` if its body passes only once and was taken.
 fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let mut copy = Request::new(request.body().try_clone()?);
     copy.method_mut().clone_from(request.method());

@@ -2,14 +2,18 @@
 //! without copying the rest, or slices and then a stream that the client is still sending.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::{fmt, mem};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+
+mod streamed;
+
+pub(crate) use streamed::Upload;
+use streamed::{Edit, Streamed};
 
 /// What a streamed body takes its data from.
 pub type BodySource = Pin<Box<dyn Body<Data = Bytes, Error = RequestBodyError> + Send>>;
@@ -42,26 +46,7 @@ enum Other {
     Streamed(Streamed),
 }
 
-struct Streamed {
-    prefix: VecDeque<Bytes>,
-    source: BodySource,
-    /// How many bytes the source still has to give, where that is known.
-    rest: Option<u64>,
-    upload: Upload,
-}
-
-/// Tells whether a streamed body was taken to its end. Shared, since hyper owns the body.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Upload(Arc<AtomicBool>);
-
-impl Upload {
-    /// Returns whether all of the body was taken.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.0.load(Relaxed)
-    }
-}
-
-/// The source of a streamed body failed, or gave more or fewer bytes than it said.
+/// The source of a streamed body failed, gave more or fewer bytes than it said, or had been taken by a clone.
 ///
 /// It holds no reason: whoever made the source knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,12 +90,12 @@ impl RequestBody {
     /// Makes a body of pieces that are there and of what a source gives after them; `rest` is how
     /// many bytes the source will give, where that is known.
     ///
-    /// Such a body can be sent once only. If the source fails, the exchange fails with
+    /// Such a body can be sent once only, but has clones until the first poll of it or of one of them:
+    /// from then on that one alone has the source. If the source fails, the exchange fails with
     /// [`UpstreamErrorKind::RequestBody`](crate::UpstreamErrorKind::RequestBody), and the provider
     /// sees a request that breaks off.
     pub fn streamed(prefix: impl IntoIterator<Item = Bytes>, source: BodySource, rest: Option<u64>) -> Self {
-        let prefix = prefix.into_iter().collect();
-        let streamed = Streamed { prefix, source, rest, upload: Upload::default() };
+        let streamed = Streamed::new(prefix.into_iter().collect(), source, rest);
         Self { pieces: Pieces::Other(Box::new(Other::Streamed(streamed))) }
     }
 
@@ -121,9 +106,7 @@ impl RequestBody {
             Pieces::Few(slices) => Some(total(slices)),
             Pieces::Other(other) => match &**other {
                 Other::Many(slices) => Some(total(slices)),
-                Other::Streamed(streamed) => {
-                    streamed.rest.map(|rest| total(&streamed.prefix).saturating_add(rest))
-                }
+                Other::Streamed(streamed) => streamed.len(),
             },
         }
     }
@@ -134,25 +117,60 @@ impl RequestBody {
     }
 
     /// Returns a second body of the same bytes, which costs nothing, since both share them; `None`
-    /// where the bytes pass only once.
+    /// where the bytes pass only once and somebody has begun to take them.
+    ///
+    /// Of a streamed body and its clones the one that is polled first has the bytes. Another that is
+    /// polled in spite of that fails with [`RequestBodyError`] before its first byte.
     pub fn try_clone(&self) -> Option<Self> {
         let pieces = match &self.pieces {
             Pieces::Few(slices) => Pieces::Few(slices.clone()),
             Pieces::Other(other) => match &**other {
                 Other::Many(slices) => Pieces::Other(Box::new(Other::Many(slices.clone()))),
-                Other::Streamed(_) => return None,
+                Other::Streamed(streamed) => Pieces::Other(Box::new(Other::Streamed(streamed.try_clone()?))),
             },
         };
         Some(Self { pieces })
     }
 
+    /// Puts other bytes in place of a span of the first slice that this body was made of. It is for a body
+    /// that was neither polled nor changed in this way.
+    #[must_use]
+    pub fn replacing(mut self, span: Range<usize>, bytes: Bytes) -> Self {
+        let edit = Edit::new(span, bytes);
+        match &mut self.pieces {
+            Pieces::Few([first, second, third]) if second.is_empty() && third.is_empty() => {
+                return Self::spliced(edit.splice(first));
+            }
+            Pieces::Few(slices) => return Self::pieces(edit.apply(slices.iter().cloned().collect())),
+            Pieces::Other(other) => match &mut **other {
+                Other::Many(slices) => *slices = edit.apply(mem::take(slices)),
+                Other::Streamed(streamed) => streamed.edit(edit),
+            },
+        }
+        self
+    }
+
+    /// Returns whether the bytes pass only once: they come from a source.
+    pub fn passes_once(&self) -> bool {
+        self.as_streamed().is_some()
+    }
+
+    /// Returns whether the bytes pass only once and somebody, maybe a clone, has begun to take them.
+    pub fn is_spent(&self) -> bool {
+        self.as_streamed().is_some_and(Streamed::is_spent)
+    }
+
     /// Returns what tells whether the client has sent everything; `None` if it has already.
     pub(crate) fn upload(&self) -> Option<Upload> {
+        self.as_streamed().map(Streamed::upload)
+    }
+
+    fn as_streamed(&self) -> Option<&Streamed> {
         match &self.pieces {
             Pieces::Few(_) => None,
             Pieces::Other(other) => match &**other {
                 Other::Many(_) => None,
-                Other::Streamed(streamed) => Some(streamed.upload.clone()),
+                Other::Streamed(streamed) => Some(streamed),
             },
         }
     }
@@ -166,52 +184,6 @@ fn total<'b>(slices: impl IntoIterator<Item = &'b Bytes>) -> u64 {
 /// Takes the next piece that holds anything.
 fn next(slices: &mut VecDeque<Bytes>) -> Option<Bytes> {
     std::iter::from_fn(|| slices.pop_front()).find(|slice| !slice.is_empty())
-}
-
-impl Streamed {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        if let Some(slice) = next(&mut self.prefix) {
-            self.note_end();
-            return Poll::Ready(Some(Ok(Frame::data(slice))));
-        }
-        loop {
-            let Some(frame) = ready!(self.source.as_mut().poll_frame(cx)).transpose()? else {
-                // A body that is shorter than it was said to be must not look whole.
-                if self.rest.is_some_and(|rest| rest > 0) {
-                    return Poll::Ready(Some(Err(RequestBodyError)));
-                }
-                self.upload.0.store(true, Relaxed);
-                return Poll::Ready(None);
-            };
-            // Trailers are for one hop, and nobody asked for them.
-            let Ok(data) = frame.into_data() else { continue };
-            if data.is_empty() {
-                continue;
-            }
-            if let Some(rest) = &mut self.rest {
-                *rest = rest.checked_sub(data.len() as u64).ok_or(RequestBodyError)?;
-            }
-            self.note_end();
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-    }
-
-    /// Notes the end, of which hyper does not ask where it knows the length.
-    fn note_end(&self) {
-        if self.is_end() {
-            self.upload.0.store(true, Relaxed);
-        }
-    }
-
-    /// Returns whether the end is known. A source that says so with bytes owing has failed, which a
-    /// further poll will tell.
-    fn is_end(&self) -> bool {
-        let is_over = match self.rest {
-            Some(rest) => rest == 0,
-            None => self.source.is_end_stream(),
-        };
-        is_over && self.prefix.iter().all(Bytes::is_empty)
-    }
 }
 
 impl Body for RequestBody {
@@ -244,14 +216,5 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.len().map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl fmt::Debug for Streamed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Streamed")
-            .field("prefix", &total(&self.prefix))
-            .field("rest", &self.rest)
-            .finish_non_exhaustive()
     }
 }

@@ -23,14 +23,14 @@ pub(crate) struct Cargo {
 
 /// What is kept of a request, so that it can be sent again.
 pub(crate) enum Kept {
-    /// Nothing: it passes only once.
+    /// Nothing: it has passed, and passes only once.
     Nothing,
     /// The same for whoever gets it.
     Same { body: RequestBody, query: Option<String>, has_extra_frame: bool },
     /// JSON whose model is another at each provider.
     Json(Bytes),
-    /// A form whose model is.
-    Form { held: Bytes, span: Range<usize>, spelling: Spelling },
+    /// A form whose model is, and where that is spelled in the body.
+    Form { body: RequestBody, span: Range<usize>, spelling: Spelling },
     /// A query whose model is.
     Query { query: String, body: RequestBody },
 }
@@ -52,7 +52,7 @@ impl Cargo {
 }
 
 impl Kept {
-    /// Makes what another attempt sends; `None` where the request passes only once.
+    /// Makes what another attempt sends; `None` where this [is spent](Self::is_spent).
     pub(crate) fn cargo(&self, snapshot: &Snapshot, route: &Forward<'_>, stop: &Stop) -> Option<Cargo> {
         let model = stop.model.as_deref().unwrap_or_default();
         match self {
@@ -65,8 +65,8 @@ impl Kept {
             Self::Json(body) => {
                 Some(json_cargo(snapshot, route, &RequestHead::parse(body).ok()?, body, stop))
             }
-            Self::Form { held, span, spelling } => {
-                Some(Cargo::plain(RequestBody::spliced(form_pieces(held, span, spelling.of(model)))))
+            Self::Form { body, span, spelling } => {
+                Some(Cargo::plain(body.try_clone()?.replacing(span.clone(), spelling.of(model))))
             }
             Self::Query { query, body } => Some(Cargo {
                 query: Some(ModelQuery::parse(query).ok()?.splice(query, model)),
@@ -75,8 +75,14 @@ impl Kept {
         }
     }
 
-    pub(crate) fn is_nothing(&self) -> bool {
-        matches!(self, Self::Nothing)
+    /// Tells whether there is nothing left to send: the body passes only once, and a provider may have had
+    /// some of it.
+    pub(crate) fn is_spent(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Json(_) => false,
+            Self::Same { body, .. } | Self::Form { body, .. } | Self::Query { body, .. } => body.is_spent(),
+        }
     }
 }
 
@@ -96,10 +102,6 @@ impl Spelling {
             Self::Json => Bytes::from(head::quoted(model)),
         }
     }
-}
-
-pub(super) fn form_pieces(held: &Bytes, span: &Range<usize>, model: Bytes) -> [Bytes; 3] {
-    [held.slice(..span.start), model, held.slice(span.end..)]
 }
 
 /// Makes what is sent of a JSON body to one stop.

@@ -15,3 +15,4 @@ mod outage;
 mod rig;
 mod streams;
 mod trouble;
+mod uploads;

@@ -1,6 +1,8 @@
 //! When a request is sent again, and how its caller learns of that.
 
+use bytes::Bytes;
 use http::Request;
+use http_body_util::{BodyExt, Full};
 
 use super::support::{OK, Peer, endpoint, exchange, memory, post, text};
 use crate::client::{Again, Progress};
@@ -27,19 +29,41 @@ async fn overtaken(
 // Spec: api A-35.
 #[tokio::test(start_paused = true)]
 async fn a_request_of_which_nothing_was_sent_is_repeated_on_a_new_connection() {
+    async fn check(body: RequestBody) {
+        let (client, mut listener) = memory();
+        let endpoint = endpoint(|_| {});
+        let mut timings = Timings::default();
+        let (request, progress) = overtaken(&client, &mut listener, &endpoint).await;
+        let request = request.map(|_| body);
+        let play = async {
+            let mut peer = Peer::accept(&mut listener).await;
+            peer.serve(OK).await
+        };
+        let (outcome, seen) = tokio::join!(client.send_on(&endpoint, request, progress, &mut timings), play);
+        let timings = outcome.unwrap().timings;
+        assert_eq!((timings.reused, timings.retries), (false, 1));
+        assert!(seen.ends_with("\r\n\r\n{\"n\":1}"), "{seen}");
+        assert_eq!(client.stats()[0].retried, 1);
+    }
+    check(RequestBody::whole(Bytes::from_static(b"{\"n\":1}"))).await;
+    let source = Full::<Bytes>::from(":1}").map_err(|never| match never {});
+    check(RequestBody::streamed([Bytes::from_static(b"{\"n\"")], Box::pin(source), Some(3))).await;
+}
+
+// Spec: api A-35.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_another_has_taken_is_not_sent_in_part() {
     let (client, mut listener) = memory();
     let endpoint = endpoint(|_| {});
     let mut timings = Timings::default();
     let (request, progress) = overtaken(&client, &mut listener, &endpoint).await;
-    let play = async {
-        let mut peer = Peer::accept(&mut listener).await;
-        peer.serve(OK).await
-    };
-    let (outcome, seen) = tokio::join!(client.send_on(&endpoint, request, progress, &mut timings), play);
-    let timings = outcome.unwrap().timings;
-    assert_eq!((timings.reused, timings.retries), (false, 1));
-    assert!(seen.ends_with("\r\n\r\n{\"n\":1}"), "{seen}");
-    assert_eq!(client.stats()[0].retried, 1);
+    let source = Full::<Bytes>::from(":1}").map_err(|never| match never {});
+    let body = RequestBody::streamed([Bytes::from_static(b"{\"n\"")], Box::pin(source), Some(3));
+    body.try_clone().unwrap().collect().await.unwrap();
+    let outcome = client.send_on(&endpoint, request.map(|_| body), progress, &mut timings).await;
+    let error = outcome.unwrap_err();
+    assert_eq!((error.kind(), error.retries()), (UpstreamErrorKind::Closed, 0));
+    assert!(listener.try_accept().is_none(), "no second connection");
 }
 
 // Spec: api A-35.

@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Sleep;
 
 use super::support::{OK, Peer, endpoint, exchange, memory, post, text};
-use crate::{RequestBody, RequestBodyError, Sent, UpstreamErrorKind, UpstreamRequest};
+use crate::{BodySource, RequestBody, RequestBodyError, Sent, UpstreamErrorKind, UpstreamRequest};
 
 /// What a client does while it sends.
 enum Step {
@@ -57,9 +57,13 @@ impl Body for Source {
     }
 }
 
+fn streamed_source(steps: impl IntoIterator<Item = Step>) -> BodySource {
+    Box::pin(Source { steps: steps.into_iter().collect(), waiting: None })
+}
+
 fn streamed(steps: impl IntoIterator<Item = Step>, rest: Option<u64>) -> UpstreamRequest {
-    let source = Box::pin(Source { steps: steps.into_iter().collect(), waiting: None });
-    let body = RequestBody::streamed([Bytes::from_static(b"one "), Bytes::new()], source, rest);
+    let prefix = [Bytes::from_static(b"one "), Bytes::new()];
+    let body = RequestBody::streamed(prefix, streamed_source(steps), rest);
     UpstreamRequest { body, ..post("") }
 }
 
@@ -180,7 +184,6 @@ async fn a_streamed_body_is_never_sent_twice() {
     let endpoint = endpoint(|_| {});
     let (response, mut peer) = exchange(&client, &mut listener, &endpoint, OK).await;
     text(response.body).await.unwrap();
-    assert!(streamed([], None).body.try_clone().is_none());
     // The kept connection closes under the second request, which a body at hand would survive.
     let play = async {
         let mut first = [0; 4];
@@ -191,4 +194,96 @@ async fn a_streamed_body_is_never_sent_twice() {
     let (outcome, ()) = tokio::join!(client.send(&endpoint, streamed([Step::Stall], Some(9))), play);
     assert_eq!(outcome.unwrap_err().kind(), UpstreamErrorKind::Closed);
     assert_eq!((client.stats()[0].opened, client.stats()[0].retried), (1, 0));
+}
+
+/// Asserts that a body has no byte to give, and no clone that would.
+async fn has_nothing_left(mut body: RequestBody) {
+    assert!(body.passes_once() && body.is_spent() && !body.is_end_stream());
+    assert!(body.try_clone().is_none());
+    for _ in 0..2 {
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), RequestBodyError);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_streamed_body_and_its_clones_the_first_that_is_polled_has_the_bytes() {
+    for rest in [Some(3), None] {
+        let body = streamed([Step::Data("two")], rest).body;
+        // One that is dropped untouched takes nothing along.
+        drop(body.try_clone());
+        let same = body.try_clone().unwrap();
+        let other = body.try_clone().unwrap().replacing(0..3, Bytes::from_static(b"1"));
+        let upload = body.upload().unwrap();
+        for (body, length) in [(&body, 7), (&same, 7), (&other, 5)] {
+            assert_eq!(body.len(), rest.and(Some(length)));
+            assert_eq!(body.size_hint().exact(), body.len());
+            assert!(body.passes_once() && !body.is_spent() && !body.is_end_stream());
+        }
+        assert_eq!(other.collect().await.unwrap().to_bytes(), "1 two");
+        assert!(upload.is_whole());
+        has_nothing_left(body).await;
+        has_nothing_left(same).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_body_is_spent_with_its_first_poll_whatever_that_brings() {
+    let nothing = RequestBody::streamed([], streamed_source([Step::Stall]), None);
+    let prefix = streamed([Step::Stall], None).body;
+    let error = RequestBody::streamed([], streamed_source([Step::Break]), Some(1));
+    for mut body in [nothing, prefix, error] {
+        let other = body.try_clone().unwrap();
+        // In a task that is never waited for: what counts is the poll.
+        let _ = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        assert!(body.is_spent() && body.try_clone().is_none());
+        has_nothing_left(other).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_untouched_streamed_body_ends_where_its_source_does() {
+    let source = |text: &'static str| -> BodySource {
+        Box::pin(Full::<Bytes>::from(text).map_err(|never| match never {}))
+    };
+    let empty = RequestBody::streamed([], source(""), None);
+    assert!(empty.is_end_stream() && !empty.is_spent());
+    assert!(!RequestBody::streamed([], source("a"), None).is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_holds_nothing_of_a_streamed_body_that_another_has_taken() {
+    let held = Bytes::from(vec![b'x'; 1000]);
+    let mut body = RequestBody::streamed([held.clone()], streamed_source([Step::Stall]), None);
+    let kept = [body.try_clone().unwrap(), body.try_clone().unwrap().replacing(7..9, Bytes::new())];
+    assert!(!held.is_unique());
+    drop(body.frame().await);
+    assert!(held.is_unique());
+    drop(kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_the_first_slice_is_replaced_whatever_follows() {
+    let slices =
+        |second: &'static str| ["a bc d", "", second].map(|text| Bytes::from_static(text.as_bytes()));
+    for (body, expected) in [
+        (RequestBody::spliced(slices("")), "a long d"),
+        (RequestBody::spliced(slices(" e")), "a long d e"),
+        (RequestBody::pieces(slices(" e")), "a long d e"),
+        (RequestBody::streamed(slices(" e"), streamed_source([Step::Data(" f")]), Some(2)), "a long d e f"),
+    ] {
+        let body = body.replacing(2..4, Bytes::from_static(b"long"));
+        assert_eq!(body.len(), Some(expected.len() as u64));
+        let same = body.try_clone().unwrap();
+        assert_eq!(same.collect().await.unwrap().to_bytes(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_there_is_never_spent() {
+    let slices = || ["a", "", "b"].map(|text| Bytes::from_static(text.as_bytes()));
+    for mut body in [RequestBody::spliced(slices()), RequestBody::pieces(slices())] {
+        let _ = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        assert!(!body.passes_once() && !body.is_spent());
+        assert_eq!(body.try_clone().unwrap().collect().await.unwrap().to_bytes(), "b");
+    }
 }
