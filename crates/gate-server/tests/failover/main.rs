@@ -11,6 +11,7 @@
 
 mod all_down;
 mod counting;
+mod kept;
 mod outage;
 mod rig;
 mod streams;
