@@ -78,6 +78,8 @@ struct Tried {
     extra_frame: Option<ExtraFrame>,
     result: Result<(UpstreamResponse, Held), UpstreamError>,
     /// Until the head of its answer, or until it failed.
+    latency: Duration,
+    /// Until it was known whether it is good: with what was held of a stream.
     time: Duration,
 }
 
@@ -193,7 +195,7 @@ impl Errand<'_> {
                 upstream.send_remade(endpoint, request, &mut remake).await
             }
         };
-        let time = begin.elapsed();
+        let latency = begin.elapsed();
         let result = match (result, hold) {
             (Ok(mut response), Some(hold)) if response.status.is_success() => {
                 let held = hold::hold(&mut response, forward::stream_dialect(self.route), hold).await;
@@ -202,7 +204,8 @@ impl Errand<'_> {
             (Ok(response), _) => Ok((response, Held::default())),
             (Err(error), _) => Err(error),
         };
-        Tried { attempt, stop, whose_key, extra_frame, result, time }
+        let time = begin.elapsed();
+        Tried { attempt, stop, whose_key, extra_frame, result, latency, time }
     }
 }
 
@@ -319,7 +322,7 @@ impl Tried {
     /// machine.
     fn outcome(&self) -> Option<Outcome> {
         match &self.result {
-            Ok((response, held)) => outcome::of_answer(response, held.status(), self.whose_key, self.time),
+            Ok((response, held)) => outcome::of_answer(response, held.status(), self.whose_key, self.latency),
             Err(error) => outcome::of_fault(error),
         }
     }
