@@ -26,6 +26,8 @@ pub enum Outcome {
     Unreachable,
     /// No byte was sent, since the server could not prove who it is. Asking it again proves no more.
     Distrusted,
+    /// No byte was sent: all connections that the provider may have are in use. Its keys share them.
+    Busy,
     /// Something was sent, and no answer came: a reset, a timeout, or bytes that are no HTTP.
     Lost,
 }
@@ -75,7 +77,7 @@ impl Outcome {
     /// Returns what this says about the target.
     pub fn verdict(&self) -> Verdict {
         match *self {
-            Self::Answered { status: 429, .. } | Self::KeyRefused { .. } => Verdict::Neither,
+            Self::Answered { status: 429, .. } | Self::KeyRefused { .. } | Self::Busy => Verdict::Neither,
             Self::Answered { status, .. } if status >= 500 => Verdict::Failure(Fault::Status(status)),
             Self::Answered { .. } => Verdict::Success,
             Self::Unreachable => Verdict::Failure(Fault::Unreachable),

@@ -206,9 +206,13 @@ impl Plan {
         !self.is_over && self.has_attempts_left()
     }
 
-    /// Returns whether another attempt may follow at a target that was not tried and takes requests now.
+    /// Returns whether another target could still give an answer: one that is asked beside this, or one that
+    /// was not tried and takes requests now.
     pub fn has_other(&self, now: Instant) -> bool {
         let is_other = |pool: usize, member: usize| !self.tried.contains(&Place { pool, member });
+        if !self.is_over && self.running > 1 {
+            return true;
+        }
         self.may_go_on()
             && self.route.pools.iter().enumerate().any(|(pool, members)| {
                 members.members().iter().enumerate().any(|(member, Member { target, .. })| {
@@ -237,11 +241,13 @@ impl Plan {
     ) -> Option<(Attempt, Decision)> {
         let elsewhere = match reach {
             Reach::Nowhere => return None,
-            // A refusal of a key costs the provider nothing, so it is no matter of budgets; but there is
-            // nothing wrong that a fallback is for.
-            Reach::OtherKey => self
-                .choose(Whom::OtherKey(attempt), now)
-                .or_else(|| self.choose(Whom::InPool(attempt.place.pool), now)),
+            // A refusal of a key costs the provider nothing, so it is no matter of budgets.
+            Reach::OtherKey => {
+                self.choose_among(Whom::OtherKey(attempt), &[], now).or_else(|| self.choose(Whom::Any, now))
+            }
+            Reach::OtherProvider => {
+                (0..self.route.pools.len()).find_map(|pool| self.choose(Whom::NewProvider(pool), now))
+            }
             Reach::Elsewhere | Reach::Anywhere => self.choose_paid(now),
         };
         if let Some((place, stickiness)) = elsewhere
@@ -331,25 +337,33 @@ impl Plan {
 
     /// Chooses among targets that were not tried: the first pool that has one, and by the pool's rules.
     fn choose(&mut self, whom: Whom<'_>, now: Instant) -> Option<(Place, Option<Stickiness>)> {
-        let (route, policy, tried) = (&self.route, &self.policy, &self.tried);
         // Probes can be wrong about a target, and where nothing else is left they are not believed; a key
         // is tried once more, for its refusal says more than ours. A rest is kept, unless there is but
         // one target: then there is nobody to spare it for, and it can say so itself.
-        let last_resort: &[Why] = match route.is_single() {
+        let last_resort: &[Why] = match self.route.is_single() {
             true => &[Why::Shunned, Why::KeyRefused, Why::Cooling],
             false => &[Why::Shunned, Why::KeyRefused],
         };
-        for allowed in [&[], last_resort] {
-            for (pool_place, pool) in route.pools.iter().enumerate() {
-                let is_open = |member: usize, target: &Target| {
-                    let place = Place { pool: pool_place, member };
-                    !tried.contains(&place)
-                        && whom.includes(place, target, route, tried)
-                        && target.closed(policy, now).is_none_or(|closed| allowed.contains(&closed.why))
-                };
-                if let Some((member, stickiness)) = pool.pick(self.session, is_open, now, &mut self.rng) {
-                    return Some((Place { pool: pool_place, member }, stickiness));
-                }
+        self.choose_among(whom, &[], now).or_else(|| self.choose_among(whom, last_resort, now))
+    }
+
+    /// Chooses among targets that were not tried and are open, or closed for one of the reasons `allowed`.
+    fn choose_among(
+        &mut self,
+        whom: Whom<'_>,
+        allowed: &[Why],
+        now: Instant,
+    ) -> Option<(Place, Option<Stickiness>)> {
+        let (route, policy, tried) = (&self.route, &self.policy, &self.tried);
+        for (pool_place, pool) in route.pools.iter().enumerate() {
+            let is_open = |member: usize, target: &Target| {
+                let place = Place { pool: pool_place, member };
+                !tried.contains(&place)
+                    && whom.includes(place, target, route, tried)
+                    && target.closed(policy, now).is_none_or(|closed| allowed.contains(&closed.why))
+            };
+            if let Some((member, stickiness)) = pool.pick(self.session, is_open, now, &mut self.rng) {
+                return Some((Place { pool: pool_place, member }, stickiness));
             }
         }
         None

@@ -36,6 +36,8 @@ pub(crate) enum Reach {
     Nowhere,
     /// To another key, or to one who does the same job with a key of its own.
     OtherKey,
+    /// To another provider.
+    OtherProvider,
     /// Anywhere but there.
     Elsewhere,
     /// Anywhere, there too.
@@ -51,6 +53,8 @@ pub(crate) fn reach(outcome: &Outcome, settings: &RetrySettings) -> Reach {
         Outcome::Unreachable => Reach::Anywhere,
         Outcome::Distrusted => Reach::Elsewhere,
         Outcome::KeyRefused { .. } => Reach::OtherKey,
+        // The wait for a connection there is over.
+        Outcome::Busy => Reach::OtherProvider,
         Outcome::Answered { status, .. } if settings.retryable_status.contains(&status) => Reach::Anywhere,
         Outcome::Lost if settings.retry_lost => Reach::Anywhere,
         Outcome::Answered { .. } | Outcome::Lost => Reach::Nowhere,
@@ -81,6 +85,7 @@ mod tests {
         };
         check(Outcome::Unreachable, Reach::Anywhere);
         check(Outcome::Distrusted, Reach::Elsewhere);
+        check(Outcome::Busy, Reach::OtherProvider);
         check(Outcome::Lost, Reach::Nowhere);
         check(Outcome::KeyRefused { status: 401 }, Reach::OtherKey);
         check(Outcome::KeyRefused { status: 403 }, Reach::OtherKey);

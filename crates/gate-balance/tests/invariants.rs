@@ -50,6 +50,7 @@ fn outcomes() -> impl strategy::Strategy<Value = Outcome> {
     prop_oneof![
         Just(Outcome::Unreachable),
         Just(Outcome::Distrusted),
+        Just(Outcome::Busy),
         Just(Outcome::Lost),
         Just(Outcome::KeyRefused { status: 401 }),
         Just(answered(200, None)),

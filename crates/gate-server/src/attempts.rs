@@ -8,7 +8,7 @@ use gate_config::ProviderIndex;
 use gate_upstream::{RequestCredential, UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse};
 use gate_usage::AttemptOutcome;
 use http::{HeaderMap, Method};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::auth::ClientCredentials;
 use crate::balance::{Hold, Stop};
@@ -26,6 +26,7 @@ use crate::upload::UploadProgress;
 use crate::{failure, forward};
 
 mod hedge;
+mod let_go;
 pub(crate) mod outcome;
 
 pub(crate) use outcome::{Handshake, WhoseKey};
@@ -48,8 +49,10 @@ pub(crate) struct Answered {
     /// What of its body was read already.
     pub(crate) held: Held,
     pub(crate) stop: Stop,
-    /// To be kept until the answer has ended.
-    pub(crate) attempt: Attempt,
+    /// Which of its provider's keys was used.
+    pub(crate) key: u32,
+    /// To be kept until the answer has ended; nothing where it was read to its end already.
+    pub(crate) attempt: Option<Attempt>,
     pub(crate) whose_key: WhoseKey,
     pub(crate) extra_frame: Option<ExtraFrame>,
 }
@@ -75,6 +78,8 @@ struct Tried {
     extra_frame: Option<ExtraFrame>,
     result: Result<(UpstreamResponse, Held), UpstreamError>,
     /// Until the head of its answer, or until it failed.
+    latency: Duration,
+    /// Until it was known whether it is good: with what was held of a stream.
     time: Duration,
 }
 
@@ -111,7 +116,7 @@ impl Errand<'_> {
                 return trip.end();
             };
             log_next(trip.exchange, after);
-            pause(after, in_flight).await?;
+            trip.pause(after, in_flight).await?;
             order = match trip.next() {
                 Some(Ok(next)) => next,
                 Some(Err(error)) => return trip.best.unwrap_or(Err(error)),
@@ -186,7 +191,7 @@ impl Errand<'_> {
                 upstream.send_remade(endpoint, request, &mut remake).await
             }
         };
-        let time = begin.elapsed();
+        let latency = begin.elapsed();
         let result = match (result, hold) {
             (Ok(mut response), Some(hold)) if response.status.is_success() => {
                 let held = hold::hold(&mut response, forward::stream_dialect(self.route), hold).await;
@@ -195,7 +200,8 @@ impl Errand<'_> {
             (Ok(response), _) => Ok((response, Held::default())),
             (Err(error), _) => Err(error),
         };
-        Tried { attempt, stop, whose_key, extra_frame, result, time }
+        let time = begin.elapsed();
+        Tried { attempt, stop, whose_key, extra_frame, result, latency, time }
     }
 }
 
@@ -318,7 +324,7 @@ impl Tried {
     /// machine.
     fn outcome(&self) -> Option<Outcome> {
         match &self.result {
-            Ok((response, held)) => outcome::of_answer(response, held.status(), self.whose_key, self.time),
+            Ok((response, held)) => outcome::of_answer(response, held.status(), self.whose_key, self.latency),
             Err(error) => outcome::of_fault(error),
         }
     }
@@ -326,7 +332,10 @@ impl Tried {
     fn into_best(self, errand: &Errand<'_>) -> Best {
         let Self { attempt, stop, whose_key, extra_frame, result, .. } = self;
         match result {
-            Ok((response, held)) => Ok(Answered { response, held, stop, attempt, whose_key, extra_frame }),
+            Ok((response, held)) => {
+                let (key, attempt) = (attempt.target().id().key, Some(attempt));
+                Ok(Answered { response, held, stop, key, attempt, whose_key, extra_frame })
+            }
             // What ended an upload is known best where it was seen.
             Err(error) => Err(match (error.kind(), errand.upload.fault()) {
                 (UpstreamErrorKind::RequestBody, Some(fault)) => fault.to_api_error(),
@@ -362,19 +371,5 @@ fn begin(exchange: &mut Exchange, errand: &Errand<'_>, order: &Order) -> usize {
 fn log_next(exchange: &Exchange, after: Duration) {
     if let Some(last) = exchange.record.tried.iter().last() {
         log::info!("{}: {last}; tried again after {} ms", exchange.id.as_str(), after.as_millis());
-    }
-}
-
-/// Waits between two attempts.
-///
-/// # Errors
-/// The shutdown came before.
-async fn pause(after: Duration, in_flight: &InFlight) -> Result<(), ApiError> {
-    if after.is_zero() {
-        return Ok(());
-    }
-    tokio::select! {
-        () = sleep(after) => Ok(()),
-        () = in_flight.ended() => Err(failure::shutting_down()),
     }
 }

@@ -213,6 +213,16 @@ pub(crate) fn upstream(provider: &str, error: &UpstreamError) -> ApiError {
     api_error
 }
 
+/// An answer that was not the last, until nobody else gave one: it was too large or too slow to be kept.
+pub(crate) fn not_kept(provider: &str, status: u16) -> ApiError {
+    ApiError::new(
+        ErrorCode::UpstreamClosed,
+        format!(
+            "provider `{provider}` answered with {status}, too long or too slowly to be kept while others were asked"
+        ),
+    )
+}
+
 /// A request body that breaks off, or whose framing is none.
 pub(crate) fn request_body_broke() -> ApiError {
     ApiError::new(ErrorCode::BadRequest, "the request body broke off or its framing is invalid").closing()

@@ -128,8 +128,7 @@ where
     // not needed once there is an answer.
     let answered = Box::pin(errand.run(plan, upstream_headers, in_flight, exchange)).await;
     exchange.wait(begin.elapsed());
-    let Answered { response, held, stop, attempt, whose_key, extra_frame } = answered?;
-    let key = attempt.target().id().key;
+    let Answered { response, held, stop, key, attempt, whose_key, extra_frame } = answered?;
     let endpoint = snapshot.endpoint(stop.provider);
     exchange.record.provider = Some(endpoint.shared_name());
     exchange.record.model.clone_from(&stop.model);
@@ -137,7 +136,7 @@ where
     let provider = snapshot.providers.provider(stop.provider);
     let treatment = Treatment {
         // One that failed before its first content has been counted as that.
-        attempt: Some(attempt).filter(|_| held.status().is_none()),
+        attempt: attempt.filter(|_| held.status().is_none()),
         extra_frame,
         estimate: None,
         keepalive: snapshot.server.sse_keepalive,

@@ -63,6 +63,29 @@ impl Held {
         self.status
     }
 
+    /// Reads what is left of an answer's body; returns whether it is no longer than `limit` in all. An error
+    /// is kept as its end.
+    pub(crate) async fn read_rest(&mut self, body: &mut UpstreamBody, limit: usize) -> bool {
+        let mut length: usize = self.pieces.iter().map(Bytes::len).sum();
+        let mut rest = Vec::new();
+        // After an error there is nothing.
+        while let Some(frame) = body.frame().await {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(data)) => {
+                    length += data.len();
+                    rest.push(data);
+                }
+                Ok(Err(_)) => {}
+                Err(error) => self.error = Some(error),
+            }
+            if length > limit {
+                return false;
+            }
+        }
+        self.pieces.splice(0..0, rest.into_iter().rev());
+        true
+    }
+
     /// What was read before a cancellation stays in `self`.
     async fn read(&mut self, body: &mut UpstreamBody, dialect: StreamDialect, limit: usize, end: End) {
         let mut beginning = Beginning::new(dialect);
@@ -137,7 +160,14 @@ impl Body for Replay {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Nobody asks for the length of an event stream, and nothing else is held.
-        if self.held.is_some() { SizeHint::default() } else { self.body.size_hint() }
+        let Some(held) = &self.held else { return self.body.size_hint() };
+        let (pieces, rest) = (held.pieces.iter().map(Bytes::len).sum::<usize>(), self.body.size_hint());
+        let pieces = u64::try_from(pieces).unwrap_or(u64::MAX);
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(pieces));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(pieces));
+        }
+        hint
     }
 }

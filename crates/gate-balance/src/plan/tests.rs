@@ -16,6 +16,7 @@ enum Does {
     RefuseKey(u16),
     Refuse,
     Distrust,
+    BeBusy,
     Lose,
 }
 
@@ -32,6 +33,7 @@ impl Does {
             Self::RefuseKey(status) => Outcome::KeyRefused { status },
             Self::Refuse => Outcome::Unreachable,
             Self::Distrust => Outcome::Distrusted,
+            Self::BeBusy => Outcome::Busy,
             Self::Lose => Outcome::Lost,
         }
     }
@@ -92,10 +94,10 @@ fn name(attempt: &Attempt) -> String {
     format!("{}{}", id.provider, id.key)
 }
 
-// Spec: load-balancing B-6, B-7, B-9, B-16.
+// Spec: load-balancing B-6, B-7, B-9, B-16, B-52.
 #[test]
 fn attempts_go_where_the_outcome_allows() {
-    use Does::{Answer, Ask, Distrust, Lose, Refuse, RefuseKey};
+    use Does::{Answer, Ask, BeBusy, Distrust, Lose, Refuse, RefuseKey};
     let check = |pools: &[&[&str]], first: Does, others: Does, went: &str, end: Decision| {
         let does = |name: &str| if name == "a0" { first } else { others };
         let result = Bench::new(pools).run(&does);
@@ -126,11 +128,17 @@ fn attempts_go_where_the_outcome_allows() {
     check(&[&["a0"]], Ask(503, 60), Refuse, "a0", pass);
     check(&[&["a0"]], Distrust, Refuse, "a0", fail);
     check(with_fallback, Distrust, Answer(200), "a0 c0", pass);
-    // A key that is refused: the provider's other one, then the pool, never a fallback.
+    // A key that is refused: the provider's other one, then the pool, then the fallbacks.
     check(keys, RefuseKey(401), Answer(200), "a0 a1", pass);
     check(keys, RefuseKey(403), RefuseKey(403), "a0 a1 b0", pass);
-    check(with_fallback, RefuseKey(401), Answer(200), "a0", pass);
+    check(with_fallback, RefuseKey(401), Answer(200), "a0 c0", pass);
+    check(with_fallback, RefuseKey(403), RefuseKey(403), "a0 c0", pass);
     check(&[&["a0"]], RefuseKey(401), Answer(200), "a0", pass);
+    // Connections that are all in use: another provider, for the keys of one share them.
+    check(&[&["a0", "a1", "b0"]], BeBusy, Answer(200), "a0 b0", pass);
+    check(with_fallback, BeBusy, Answer(200), "a0 c0", pass);
+    check(with_fallback, BeBusy, BeBusy, "a0 c0", fail);
+    check(&[&["a0", "a1"]], BeBusy, Answer(200), "a0", fail);
     // Another provider before another key of one that is in trouble.
     check(&[&["a0", "a1", "b0"]], Answer(503), Answer(200), "a0 b0", pass);
 }
@@ -229,6 +237,32 @@ fn a_key_that_is_refused_is_left_out_until_no_other_works() {
 
 // Spec: load-balancing B-9.
 #[test]
+fn a_fallback_comes_before_a_key_that_is_known_to_be_refused() {
+    let bench = Bench::new(&[&["a0", "a1"], &["c0"]]);
+    let refuse = |name: &str| if name == "c0" { Does::Answer(200) } else { Does::RefuseKey(401) };
+    assert_eq!(bench.run(&refuse), ("a0 a1 c0".to_owned(), Ok(Decision::Pass)));
+    assert_eq!(bench.run(&refuse).0, "c0");
+    // Of the two keys one is tried again when its time is over, and the other is not asked behind it.
+    let policy = &bench.policy;
+    let later = bench.now + policy.breaker.recovery_timeout;
+    let [a0, a1] = [0, 1].map(|key| Arc::clone(&bench.route.pools()[0].members()[key].target));
+    a1.acquire(policy, later).unwrap().settle(&Outcome::KeyRefused { status: 401 }, later);
+    assert!(a0.closed(policy, later).is_none());
+    assert_eq!(Bench { now: later, ..bench }.run(&refuse).0, "a0 c0");
+}
+
+// Spec: load-balancing B-52.
+#[test]
+fn connections_that_are_all_in_use_say_nothing_of_the_target() {
+    let bench = Bench::new(&[&["a0"]]);
+    (0..20).for_each(|_| assert_eq!(bench.run(&|_| Does::BeBusy), ("a0".to_owned(), Ok(Decision::Fail))));
+    let report = bench.route.pools()[0].members()[0].target.report(&bench.policy, bench.now);
+    assert_eq!((report.requests, report.failures, report.consecutive_failures), (20, 0, 0));
+    assert_eq!((report.last_error, report.in_flight), (None, 0));
+}
+
+// Spec: load-balancing B-9.
+#[test]
 fn what_one_client_may_not_do_puts_no_key_out_of_use() {
     let bench = Bench::new(&[&["a0", "a1"]]);
     assert_eq!(bench.run(&|_| Does::RefuseKey(403)).1, Ok(Decision::Pass));
@@ -273,7 +307,10 @@ fn of_two_attempts_one_may_fail_while_the_other_runs() {
         .unwrap();
     assert_ne!(name(&first), name(&second));
     assert!(plan.hedge(bench.now).is_none());
+    // No third is left, but either can stand in for the other.
+    assert!(plan.has_other(bench.now));
     assert_eq!(plan.settle(&mut first, &Outcome::Lost, bench.now), Decision::Wait);
+    assert!(!plan.has_other(bench.now));
     assert_eq!(plan.settle(&mut second, &Does::Answer(200).outcome(), bench.now), Decision::Pass);
 }
 

@@ -45,7 +45,8 @@ impl Trip<'_, '_> {
                 return decision;
             }
         }
-        let tried = if is_first { second.await } else { first.await };
+        let other = async { if is_first { second.await } else { first.await } };
+        let (tried, ()) = tokio::join!(other, self.let_go());
         self.settle(other_place, tried)
     }
 }

@@ -96,7 +96,8 @@ pub(super) fn of_answer(
 pub(crate) fn of_fault(error: &UpstreamError) -> Option<Outcome> {
     use UpstreamErrorKind as Kind;
     match (error.kind(), error.sent()) {
-        (Kind::PoolFull | Kind::LocalResource | Kind::InvalidRequest | Kind::RequestBody, _) => None,
+        (Kind::PoolFull, _) => Some(Outcome::Busy),
+        (Kind::LocalResource | Kind::InvalidRequest | Kind::RequestBody, _) => None,
         (Kind::Tls, Sent::Nothing) => Some(Outcome::Distrusted),
         (_, Sent::Nothing) => Some(Outcome::Unreachable),
         (_, Sent::Maybe) => Some(Outcome::Lost),

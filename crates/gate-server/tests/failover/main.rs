@@ -10,7 +10,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 mod all_down;
+mod beside;
 mod counting;
+mod kept;
 mod outage;
 mod rig;
 mod streams;
