@@ -33,10 +33,11 @@ pub struct RequestBody {
     pieces: Pieces,
 }
 
-/// What is still to be sent. Empty slices stand for nothing. The usual case is the one in place.
+/// What is still to be sent. Empty slices stand for nothing. All are boxed: hyper's channel to a connection
+/// has room for 32 requests, bodies included, as long as the connection lives.
 #[derive(Debug)]
 enum Pieces {
-    Few([Bytes; 3]),
+    Few(Box<[Bytes; 3]>),
     Other(Box<Other>),
 }
 
@@ -79,7 +80,7 @@ impl RequestBody {
 
     /// Makes a body of three pieces that follow one another.
     pub fn spliced(slices: [Bytes; 3]) -> Self {
-        Self { pieces: Pieces::Few(slices) }
+        Self { pieces: Pieces::Few(Box::new(slices)) }
     }
 
     /// Makes a body of any number of pieces that follow one another.
@@ -103,7 +104,7 @@ impl RequestBody {
     /// a source does not say.
     pub fn len(&self) -> Option<u64> {
         match &self.pieces {
-            Pieces::Few(slices) => Some(total(slices)),
+            Pieces::Few(slices) => Some(total(&**slices)),
             Pieces::Other(other) => match &**other {
                 Other::Many(slices) => Some(total(slices)),
                 Other::Streamed(streamed) => streamed.len(),
@@ -138,8 +139,8 @@ impl RequestBody {
     pub fn replacing(mut self, span: Range<usize>, bytes: Bytes) -> Self {
         let edit = Edit::new(span, bytes);
         match &mut self.pieces {
-            Pieces::Few([first, second, third]) if second.is_empty() && third.is_empty() => {
-                return Self::spliced(edit.splice(first));
+            Pieces::Few(slices) if slices[1].is_empty() && slices[2].is_empty() => {
+                return Self::spliced(edit.splice(&slices[0]));
             }
             Pieces::Few(slices) => return Self::pieces(edit.apply(slices.iter().cloned().collect())),
             Pieces::Other(other) => match &mut **other {
