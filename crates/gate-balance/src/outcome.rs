@@ -94,6 +94,12 @@ impl Outcome {
         }
     }
 
+    /// Returns whether this is the head of an answer that is good if it comes to its end. Of an error the
+    /// head says all.
+    pub(crate) fn is_beginning(&self) -> bool {
+        matches!(*self, Self::Answered { status, .. } if status < 400)
+    }
+
     /// Returns whether there is an answer that the client can have.
     pub(crate) fn is_answer(&self) -> bool {
         matches!(self, Self::Answered { .. } | Self::KeyRefused { .. })

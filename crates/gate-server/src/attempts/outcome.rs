@@ -67,6 +67,8 @@ impl Handshake {
         };
         if let Some(outcome) = outcome {
             self.journey.plan.settle(&mut self.attempt, &outcome, now());
+            // How a session goes on says little of the provider: most end when somebody leaves.
+            self.attempt.ended(now());
         }
         let shown = match result {
             Ok(Upgrade::Switched { .. }) => AttemptOutcome::Status(101),
