@@ -94,6 +94,9 @@ fn answers_that_break_off_open_the_breaker_as_other_failures_do() {
     // What an error says is known at its head.
     check(&[Answer(500)], Some(5));
     check(&[Cut(500)], Some(5));
+    // A redirect is no answer.
+    check(&[Answer(302)], Some(5));
+    check(&[Answer(304)], None);
     check(&[Answer(400), Break], Some(10));
 }
 
@@ -157,6 +160,7 @@ fn each_answer_counts_once_for_health() {
     check(&[Break, Break, Break, End, End], (Health::Healthy, 0, 3));
     check(&[Answer(500)], (Health::Degraded, 1, 1));
     check(&[Cut(500)], (Health::Degraded, 1, 1));
+    check(&[Answer(301)], (Health::Degraded, 1, 1));
     check(&[Answer(404)], (Health::Healthy, 0, 0));
     check(&[Cut(404)], (Health::Degraded, 1, 1));
 }

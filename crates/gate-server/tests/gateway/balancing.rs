@@ -525,6 +525,17 @@ async fn answers_that_break_open_the_breaker_and_good_trials_close_it() {
     check(&[500, 503]).await;
 }
 
+// Spec: load-balancing B-11, B-28; api A-22.
+#[tokio::test(start_paused = true)]
+async fn who_only_redirects_is_left_alone() {
+    let (mut rig, mock) = rig(POOL, |_, _| Reply::status(302));
+    for expected in [502, 502, 502, 502, 502, 503] {
+        let response = rig.post(CHAT, r#"{"model":"lonely"}"#).await;
+        assert_eq!(response.head.status, expected);
+    }
+    assert_eq!(mock.requests().len(), 5);
+}
+
 // Spec: load-balancing B-6, B-16, B-22; api A-35.
 #[tokio::test]
 async fn who_cannot_be_reached_is_replaced_and_who_has_read_is_not() {
