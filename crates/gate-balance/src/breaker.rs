@@ -133,17 +133,6 @@ impl Breaker {
         }
     }
 
-    /// Counts a failure of a request whose ticket was settled as a success: its answer broke off.
-    pub fn fault(&mut self, ticket: Ticket, settings: &BreakerSettings, now: Instant) {
-        if ticket.generation == self.generation {
-            match self.state {
-                State::Closed => self.count_failure(settings, now),
-                State::HalfOpen { .. } => self.open(settings, now),
-                State::Open { .. } => {}
-            }
-        }
-    }
-
     /// Returns where it stands at `now`.
     pub fn state(&self, now: Instant) -> BreakerState {
         match self.state {

@@ -25,7 +25,7 @@
 //!     _ => Outcome::Answered { status: 200, retry_after: None, latency: Duration::from_millis(80) },
 //! };
 //! let mut plan = Plan::new(&route, &policy, None, fastrand::Rng::with_seed(1));
-//! let (attempt, decision) = loop {
+//! let (mut attempt, decision) = loop {
 //!     let mut attempt = plan.next(now).expect("a target is up");
 //!     let outcome = send(attempt.target());
 //!     match plan.settle(&mut attempt, &outcome, now) {
@@ -34,6 +34,8 @@
 //!     }
 //! };
 //! assert_eq!((attempt.number(), decision), (2, Decision::Pass));
+//! // All of the answer has come.
+//! attempt.ended(now);
 //! ```
 //!
 //! How the pieces fit: a [`Registry`] has every [`Target`], a provider with one of its keys, and what is
@@ -41,8 +43,9 @@
 //! reload forgets nothing. A [`Route`] belongs to a configuration: a [`Pool`] to choose from, then
 //! fallbacks. A [`Policy`] has the rules. A [`Plan`] is one request on its way along a route; each
 //! [`Attempt`] that it gives out is to be settled with an [`Outcome`], which teaches the target's state
-//! and brings a [`Decision`]. An attempt is kept until its answer has ended, and dropped unsettled it
-//! counts as nothing: a client that leaves says nothing about a provider.
+//! and brings a [`Decision`]. An attempt is kept until its answer has ended: only then a good one counts as
+//! a success ([`Attempt::ended`]) or, broken off, as a failure ([`Attempt::broke`]). Dropped before, it counts
+//! as nothing: a client that leaves says nothing about a provider.
 //!
 //! There is a lock for each target, pool and budget, held for a few instructions. Of two only one order
 //! occurs: a pool's, then a target's.

@@ -79,6 +79,7 @@ impl Outcome {
         match *self {
             Self::Answered { status: 429, .. } | Self::KeyRefused { .. } | Self::Busy => Verdict::Neither,
             Self::Answered { status, .. } if status >= 500 => Verdict::Failure(Fault::Status(status)),
+            Self::Answered { status, .. } if is_elsewhere(status) => Verdict::Failure(Fault::Status(status)),
             Self::Answered { .. } => Verdict::Success,
             Self::Unreachable => Verdict::Failure(Fault::Unreachable),
             Self::Distrusted => Verdict::Failure(Fault::Distrusted),
@@ -96,8 +97,25 @@ impl Outcome {
         }
     }
 
+    /// Returns whether this is the head of an answer that is good if it comes to its end. Of an error the
+    /// head says all.
+    pub(crate) fn is_beginning(&self) -> bool {
+        matches!(*self, Self::Answered { status, .. } if status < 400 && !is_elsewhere(status))
+    }
+
+    /// Returns whether a head came that is no answer at all: a redirect, which is not followed, or a status
+    /// that does not exist. For the client it is 502.
+    pub(crate) fn is_no_answer(&self) -> bool {
+        matches!(*self, Self::Answered { status, .. } if status > 599 || is_elsewhere(status))
+    }
+
     /// Returns whether there is an answer that the client can have.
     pub(crate) fn is_answer(&self) -> bool {
         matches!(self, Self::Answered { .. } | Self::KeyRefused { .. })
     }
+}
+
+/// Tells whether a status sends its reader to somewhere else. "Not modified" does not.
+fn is_elsewhere(status: u16) -> bool {
+    matches!(status, 300..=303 | 305..=399)
 }

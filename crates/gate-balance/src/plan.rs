@@ -68,7 +68,8 @@ pub struct Plan {
 }
 
 /// One attempt: a target, and this request's place in it. Kept until the answer has ended, so that the
-/// target's requests in flight are right. Dropped unsettled it counts as neither success nor failure.
+/// target's requests in flight are right. Dropped unsettled, or settled with a good head but not told how
+/// the answer ended, it counts as neither success nor failure.
 #[derive(Debug)]
 pub struct Attempt {
     permit: Permit,
@@ -119,6 +120,11 @@ impl Attempt {
     /// Returns whether it went to the target of its session, where it has one and the pool is sticky.
     pub fn stickiness(&self) -> Option<Stickiness> {
         self.stickiness
+    }
+
+    /// Notes that the answer, settled as good, came to its end: only now it counts as a success.
+    pub fn ended(&mut self, now: Instant) {
+        self.permit.ended(now);
     }
 
     /// Notes that the answer, settled as good, broke off.

@@ -56,6 +56,8 @@ pub(crate) fn reach(outcome: &Outcome, settings: &RetrySettings) -> Reach {
         // The wait for a connection there is over.
         Outcome::Busy => Reach::OtherProvider,
         Outcome::Answered { status, .. } if settings.retryable_status.contains(&status) => Reach::Anywhere,
+        // The same target would say the same again.
+        _ if outcome.is_no_answer() && settings.retryable_status.contains(&502) => Reach::Elsewhere,
         Outcome::Lost if settings.retry_lost => Reach::Anywhere,
         Outcome::Answered { .. } | Outcome::Lost => Reach::Nowhere,
     }
@@ -93,7 +95,12 @@ mod tests {
         for status in [429, 502, 503, 529] {
             check(answered(status), Reach::Anywhere);
         }
-        for status in [200, 400, 401, 403, 404, 408, 413, 500, 501, 504, 599] {
+        for status in [301, 307, 399, 600, 999] {
+            check(answered(status), Reach::Elsewhere);
+        }
+        let only_503 = RetrySettings { retryable_status: vec![503], ..RetrySettings::default() };
+        assert_eq!(reach(&answered(301), &only_503), Reach::Nowhere);
+        for status in [101, 200, 304, 400, 401, 403, 404, 408, 413, 500, 501, 504, 599] {
             check(answered(status), Reach::Nowhere);
         }
         let lost = RetrySettings { retry_lost: true, ..RetrySettings::default() };

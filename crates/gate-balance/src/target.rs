@@ -208,7 +208,7 @@ impl Target {
         live.requests += 1;
         drop(live);
         self.in_flight.fetch_add(1, Relaxed);
-        Ok(Permit { target: Arc::clone(self), policy: Arc::clone(policy), ticket, is_settled: false })
+        Ok(Permit { target: Arc::clone(self), policy: Arc::clone(policy), ticket, known: Known::Nothing })
     }
 
     /// Tells of a change, if what was just learnt is one.
@@ -271,13 +271,23 @@ pub enum Draining {
 }
 
 /// A request's place in a target, from the start of the attempt to the end of its answer. Dropped before
-/// it is settled, it counts as neither success nor failure.
+/// it is known whether that is good, it counts as neither success nor failure.
 #[derive(Debug)]
 pub(crate) struct Permit {
     target: Arc<Target>,
     policy: Arc<Policy>,
     ticket: Ticket,
-    is_settled: bool,
+    known: Known,
+}
+
+/// What is known of a request so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    /// The head of its answer is good. What it counts as is known at the end: counted here and again where
+    /// it breaks off, a target that breaks each of its answers would never be bad for more than a half.
+    Begun,
+    Counted(Verdict),
 }
 
 impl Permit {
@@ -285,16 +295,24 @@ impl Permit {
         &self.target
     }
 
-    /// Counts what became of the request. Only the first call counts.
+    /// Counts what became of the request; of an answer that begins well, all but that it is a success, which
+    /// [`ended`](Self::ended) says. Only the first call counts.
     pub(crate) fn settle(&mut self, outcome: &Outcome, now: Instant) {
-        if std::mem::replace(&mut self.is_settled, true) {
+        if self.known != Known::Nothing {
             return;
         }
         let verdict = outcome.verdict();
         let mut live = self.target.live();
-        live.breaker.settle(self.ticket, verdict, &self.policy.breaker, now);
+        if outcome.is_beginning() {
+            self.known = Known::Begun;
+            // Somebody is there, which is more than was known of one that was never asked.
+            self.note(&mut live, Verdict::Neither, now);
+        } else {
+            self.known = Known::Counted(verdict);
+            live.breaker.settle(self.ticket, verdict, &self.policy.breaker, now);
+            self.note(&mut live, verdict, now);
+        }
         if self.policy.health.passive {
-            live.health.note(verdict, &self.policy.health, now);
             live.health.last_error = outcome.fault().map(|fault| (now, fault)).or(live.health.last_error);
         }
         match *outcome {
@@ -322,23 +340,48 @@ impl Permit {
         self.target.tell_change(live, ShownBy::Request, outcome.fault(), (&self.policy, now));
     }
 
-    /// Counts an answer that began well and broke off.
-    pub(crate) fn broke(&mut self, now: Instant) {
-        let mut live = self.target.live();
-        live.breaker.fault(self.ticket, &self.policy.breaker, now);
-        live.failures += 1;
-        if self.policy.health.passive {
-            live.health.note(Verdict::Failure(Fault::Broke), &self.policy.health, now);
+    /// Counts an answer that began well as the success that it was to its end.
+    pub(crate) fn ended(&mut self, now: Instant) {
+        if self.known == Known::Begun {
+            self.count(Verdict::Success, now);
         }
-        self.target.tell_change(live, ShownBy::Request, Some(Fault::Broke), (&self.policy, now));
+    }
+
+    /// Counts an answer that broke off; one that was an error from its head on has been counted.
+    pub(crate) fn broke(&mut self, now: Instant) {
+        if !matches!(self.known, Known::Counted(Verdict::Failure(_))) {
+            self.target.live().failures += 1;
+            self.count(Verdict::Failure(Fault::Broke), now);
+        }
+    }
+
+    fn count(&mut self, verdict: Verdict, now: Instant) {
+        self.known = Known::Counted(verdict);
+        let mut live = self.target.live();
+        live.breaker.settle(self.ticket, verdict, &self.policy.breaker, now);
+        self.note(&mut live, verdict, now);
+        let fault = match verdict {
+            Verdict::Failure(fault) => Some(fault),
+            Verdict::Success | Verdict::Neither => None,
+        };
+        self.target.tell_change(live, ShownBy::Request, fault, (&self.policy, now));
+    }
+
+    fn note(&self, live: &mut Live, verdict: Verdict, now: Instant) {
+        if self.policy.health.passive {
+            live.health.note(verdict, &self.policy.health, now);
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.target.in_flight.fetch_sub(1, Relaxed);
-        if !self.is_settled {
+        if matches!(self.known, Known::Nothing | Known::Begun) {
             self.target.live().breaker.cancel(self.ticket);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

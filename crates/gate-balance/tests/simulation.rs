@@ -137,6 +137,7 @@ impl Simulation {
                 self.events.push(Reverse((millis + after, id)));
             }
             Decision::Pass if matches!(outcome, Outcome::Answered { status: 200, .. }) => {
+                attempt.ended(now);
                 self.tally.latencies.push(millis - request.began);
             }
             _ => self.tally.failed += 1,

@@ -84,15 +84,16 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     if is_bare && !findings.has_problems() {
         warn_of_bareness(&providers, &mut findings);
     }
-    let mut providers = ProviderTree::without_default(providers, nodes.aliases());
-    let default = set_default(&mut providers, &nodes);
+    let mut tree = ProviderTree::without_default(providers, nodes.aliases());
+    providers::warn_of_missing_keys(&tree, &mut findings);
+    let default = set_default(&mut tree, &nodes);
     // What is wrong with a fallback is told in the same run.
-    check_routes(&mut providers, &mut findings);
+    check_routes(&mut tree, &mut findings);
     if let Err((error, Origin { source, key })) = default {
         findings.problem(key, source, error.to_string());
     }
     let warnings = findings.finish()?;
-    Ok(Loaded { config: GateConfig { server, providers }, warnings, sources: layers.read, is_bare })
+    Ok(Loaded { config: GateConfig { server, providers: tree }, warnings, sources: layers.read, is_bare })
 }
 
 /// Resolves what every `fallback` names, and reports what cannot be used and what has no effect.

@@ -31,7 +31,7 @@ use crate::scope::{self, Scopes};
 use crate::shutdown::InFlight;
 use crate::snapshot::Snapshot;
 use crate::upload::ClientBody;
-use crate::{content, failure, headers, intake, masking, plan, websocket};
+use crate::{content, failure, headers, intake, journey, masking, plan, websocket};
 
 /// Who answered, and in a request: who shall answer.
 pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-gateway-provider");
@@ -211,7 +211,7 @@ pub(crate) fn answer(
     (response, held): (UpstreamResponse, Held),
     route: &Forward<'_>,
     asked: &Asked,
-    treatment: Treatment,
+    mut treatment: Treatment,
 ) -> Result<Answer, ApiError> {
     let status = response.status;
     let is_answer = match status.as_u16() {
@@ -219,6 +219,10 @@ pub(crate) fn answer(
         number => matches!(number, 200..=299 | 400..=599),
     };
     if !is_answer {
+        // "Not modified" can be the client's doing.
+        if let Some(attempt) = treatment.attempt.as_mut().filter(|_| status != StatusCode::NOT_MODIFIED) {
+            attempt.broke(journey::now());
+        }
         return Err(failure::unexpected_status(status));
     }
     let mut headers = response.headers;

@@ -350,6 +350,9 @@ impl Relay {
             self.blame();
             self.exchange.end(EndReason::UpstreamError);
         } else {
+            if let Some(attempt) = &mut self.attempt {
+                attempt.ended(journey::now());
+            }
             self.exchange.end(EndReason::Complete);
         }
         self.state = State::Done;
@@ -402,6 +405,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         // A client that leaves at the provider's error leaves because of it.
         if self.meter.has_error() {
+            self.blame();
             self.exchange.end(EndReason::UpstreamError);
         }
         // Also for a client that left half-way: what was seen until then was used.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use gate_balance::{Fault, Finding, Outcome, Probe};
-use gate_config::ProviderIndex;
+use gate_config::{Provider, ProviderIndex};
 use gate_upstream::{
     RequestBody, RequestCredential, Sent, UpstreamError, UpstreamErrorKind, UpstreamRequest, UpstreamResponse,
 };
@@ -67,7 +67,9 @@ impl Gateway {
             return None;
         }
         let mut next = None;
-        for (index, _) in snapshot.providers.providers().filter(|(_, provider)| provider.is_configured) {
+        let tree = &snapshot.providers;
+        let is_asked = |index, provider: &Provider| provider.is_configured && !tree.is_stood_in_for(index);
+        for (index, _) in tree.providers().filter(|(index, provider)| is_asked(*index, provider)) {
             let targets = snapshot.balance.targets(index);
             let Some(due) = targets.iter().filter_map(|target| target.probe_due(policy, now(), rng)).min()
             else {

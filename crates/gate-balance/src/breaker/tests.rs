@@ -145,23 +145,6 @@ fn a_late_answer_to_an_earlier_state_counts_for_nothing() {
     assert_eq!(bench.breaker.state(bench.at(30)), BreakerState::Closed);
 }
 
-// Spec: load-balancing B-18.
-#[test]
-fn an_answer_that_breaks_off_is_a_failure_too() {
-    let mut bench = Bench::new();
-    for _ in 0..5 {
-        let ticket = bench.acquire(0).unwrap();
-        let now = bench.at(0);
-        bench.breaker.fault(ticket, &bench.settings, now);
-    }
-    assert_eq!(bench.acquire(0), Err(30));
-    let ticket = bench.acquire(30).unwrap();
-    bench.settle(30, ticket, S);
-    let now = bench.at(31);
-    bench.breaker.fault(ticket, &bench.settings, now);
-    assert_eq!(bench.acquire(31), Err(60));
-}
-
 #[test]
 fn one_that_is_switched_off_refuses_nothing() {
     let mut bench = Bench::new();

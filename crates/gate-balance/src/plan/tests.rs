@@ -82,6 +82,7 @@ impl Bench {
                 Decision::RetrySame { after } | Decision::Next { after } => now += after,
                 decision => {
                     assert_eq!(plan.next(now).unwrap_err(), NoAttempt::Over);
+                    attempt.ended(now);
                     return (went.join(" "), Ok(decision));
                 }
             }

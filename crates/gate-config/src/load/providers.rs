@@ -10,7 +10,7 @@ use crate::environment::{ANTHROPIC_AUTH_TOKEN, is_traditional};
 use crate::layers::Layers;
 use crate::problem::Findings;
 use crate::section::Set;
-use crate::{ApiBase, AuthStyle, ClientIdentity, Model, Origin, Provider, Source};
+use crate::{ApiBase, AuthStyle, ClientIdentity, Model, Origin, Provider, ProviderTree, Source};
 
 use super::nodes::{Node, Nodes, Role};
 use super::own::Inherited;
@@ -40,18 +40,17 @@ pub(super) fn resolve(nodes: &Nodes, layers: &Layers, findings: &mut Findings) -
         filled.push(settings);
     }
     warn_of_shared_key(nodes.top.inherited(), &providers, findings);
-    warn_of_missing_keys(&providers, findings);
     providers
 }
 
-fn warn_of_missing_keys(providers: &[Provider], findings: &mut Findings) {
+/// Warns of each provider that may be asked without a key.
+pub(super) fn warn_of_missing_keys(tree: &ProviderTree, findings: &mut Findings) {
     // Where there are problems, one of them may be why the key is missing.
     if findings.has_problems() {
         return;
     }
-    for provider in
-        providers.iter().filter(|p| p.is_configured && p.api_key.is_none() && p.auth != AuthStyle::None)
-    {
+    let is_keyless = |p: &Provider| p.is_configured && p.api_key.is_none() && p.auth != AuthStyle::None;
+    for (_, provider) in tree.providers().filter(|(at, p)| is_keyless(p) && !tree.is_stood_in_for(*at)) {
         let message = "has no key; set `api_key`, or `auth = \"none\"` if it needs none";
         findings.warning(format!("llm.provider.{}", provider.id), None, message);
     }

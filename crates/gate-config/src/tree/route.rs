@@ -7,6 +7,7 @@ use super::fallback::Fallback;
 use super::index::{Folded, Owner};
 use super::resolve::own;
 use super::{ProviderIndex, ProviderTree, Target};
+use crate::Source;
 
 /// Where the requests of one name may go. It borrows all that it knows, and finding it allocates
 /// nothing.
@@ -197,6 +198,23 @@ impl ProviderTree {
             parent.is_some_and(|parent| self.pool_below(parent).binary_search(&at).is_ok())
         };
         self.provider(at).models.is_empty() && !is_sibling()
+    }
+
+    /// Tells whether a provider is not asked itself: a pool stands in for it, and it has neither an address
+    /// nor a key of its own that it could be asked with.
+    pub fn is_stood_in_for(&self, at: ProviderIndex) -> bool {
+        let has_own = ["api_base", "api_key"].iter().any(|setting| self.has_own(at, setting));
+        !self.pool_below(at).is_empty() && !has_own
+    }
+
+    /// Tells whether a setting was said of a provider, and not only of one above it or of all.
+    fn has_own(&self, at: ProviderIndex, setting: &str) -> bool {
+        let origin_at = |at: ProviderIndex| self.provider(at).origins.get(setting);
+        let above = self.provider_above(at).and_then(origin_at);
+        origin_at(at).is_some_and(|origin| {
+            let is_for_all = origin.key.strip_prefix("llm.provider.") == Some(setting);
+            origin.source != Source::Default && above != Some(origin) && !is_for_all
+        })
     }
 
     /// Returns the provider whose path a provider continues by one segment.

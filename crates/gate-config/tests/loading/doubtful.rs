@@ -41,6 +41,21 @@ fn a_provider_without_a_key_is_named() {
     check("[llm.provider]\nauth = 'none'\n[llm.provider.openai]\nmodel = 'm'", &[]);
 }
 
+// Spec: config C-46.
+#[test]
+fn who_is_not_asked_itself_needs_no_key() {
+    let pool = |parent: &str, weight: &str| {
+        let child = |name: &str| format!("[llm.provider.openai.{name}]\napi_key = '{name}'\n{weight}\n");
+        format!("[llm.provider.openai]\nmodel = 'm'\n{parent}\n{}{}", child("east"), child("west"))
+    };
+    let no_key = "llm.provider.openai: has no key; set `api_key`, or `auth = \"none\"` if it needs none";
+    check(&pool("", "weight = 1"), &[]);
+    // With an address of its own it can be asked.
+    check(&pool("api_base = 'http://127.0.0.1:1/v1'", "weight = 1"), &[no_key]);
+    // Nobody stands in for it.
+    check(&pool("", ""), &[no_key]);
+}
+
 // Spec: config C-22.
 #[test]
 fn a_key_that_goes_to_another_host_is_named() {

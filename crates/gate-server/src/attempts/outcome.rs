@@ -62,11 +62,17 @@ impl Handshake {
             Ok(Upgrade::Switched { .. }) => {
                 Some(Outcome::Answered { status: 101, retry_after: None, latency: time })
             }
-            Ok(Upgrade::Refused(response)) => of_answer(response, None, self.whose_key, time),
+            // Neither a session nor an error is no answer.
+            Ok(Upgrade::Refused(response)) => {
+                let status = response.status.is_success().then_some(502);
+                of_answer(response, status, self.whose_key, time)
+            }
             Err(error) => of_fault(error),
         };
         if let Some(outcome) = outcome {
             self.journey.plan.settle(&mut self.attempt, &outcome, now());
+            // How a session goes on says little of the provider: most end when somebody leaves.
+            self.attempt.ended(now());
         }
         let shown = match result {
             Ok(Upgrade::Switched { .. }) => AttemptOutcome::Status(101),

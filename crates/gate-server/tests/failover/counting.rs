@@ -181,6 +181,12 @@ async fn an_answer_says_whether_another_is_asked() {
         let [both, once] = ["1+0", "1"].map(|count| format!("{status} east {count}"));
         check("an answer", play(answer(status, "")), [&both, &once, &both, &once]).await;
     }
+    // A redirect is no answer, and who gives it gives it again.
+    for status in [301, 307] {
+        let [both, once] = ["1+0", "1"].map(|count| format!("502 upstream_protocol {count}"));
+        let redirect = answer(status, "location: http://west.test/v1/chat/completions\r\n");
+        check("a redirect", play(redirect), ["200 west 1+1", &once, &both, &once]).await;
+    }
     for status in [401, 403] {
         let [both, once] = ["1+0", "1"].map(|count| format!("{status} upstream_auth {count}"));
         check("our key", play(answer(status, "")), ["200 west 1+1", &once, &both, &once]).await;

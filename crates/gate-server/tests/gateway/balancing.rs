@@ -497,18 +497,43 @@ async fn answers_that_break_open_the_breaker_and_good_trials_close_it() {
             assert_eq!(rig.send(&stream).await.head.status, *expected);
         }
     };
-    // Each head is a good sign and each break a bad one: half of ten are bad.
-    *reply.lock().unwrap() = || vec![data(ROLE), data(WORD), Step::Abort];
+    let broken = || vec![data(ROLE), data(WORD), Step::Abort];
+    let whole = || vec![data(ROLE), data(WORD), data(DONE)];
+    // A good head makes no success: one good answer, and five in a row that break.
+    *reply.lock().unwrap() = whole;
+    check(&[200]).await;
+    *reply.lock().unwrap() = broken;
     check(&[200, 200, 200, 200, 200, 503]).await;
     tokio::time::sleep(Duration::from_secs(21)).await;
-    // The trial fails, and the rest is twice as long.
-    *reply.lock().unwrap() = Vec::new;
-    check(&[500, 503]).await;
+    // The trial breaks too, and the rest is twice as long.
+    check(&[200, 503]).await;
     tokio::time::sleep(Duration::from_secs(21)).await;
     check(&[503]).await;
-    *reply.lock().unwrap() = || vec![data(ROLE), data(WORD), data(DONE)];
+    *reply.lock().unwrap() = whole;
     tokio::time::sleep(Duration::from_secs(20)).await;
     check(&[200, 200, 200]).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    // Three of four break: never five in a row, but more than half of ten.
+    for reply_now in [broken, broken, broken, whole, broken, broken, broken, whole, broken, broken] {
+        *reply.lock().unwrap() = reply_now;
+        check(&[200]).await;
+    }
+    check(&[503]).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    // So does one error in a trial.
+    *reply.lock().unwrap() = Vec::new;
+    check(&[500, 503]).await;
+}
+
+// Spec: load-balancing B-11, B-28; api A-22.
+#[tokio::test(start_paused = true)]
+async fn who_only_redirects_is_left_alone() {
+    let (mut rig, mock) = rig(POOL, |_, _| Reply::status(302));
+    for expected in [502, 502, 502, 502, 502, 503] {
+        let response = rig.post(CHAT, r#"{"model":"lonely"}"#).await;
+        assert_eq!(response.head.status, expected);
+    }
+    assert_eq!(mock.requests().len(), 5);
 }
 
 // Spec: load-balancing B-6, B-16, B-22; api A-35.

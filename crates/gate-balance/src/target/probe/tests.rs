@@ -51,6 +51,7 @@ impl Bench {
     fn request(&mut self, outcome: &Outcome) {
         let mut permit = self.target.acquire(&self.policy, self.now).unwrap();
         permit.settle(outcome, self.now);
+        permit.ended(self.now);
     }
 
     fn report(&self) -> HealthReport {

@@ -1,6 +1,6 @@
 //! The probes that are made where they are wanted, and what they change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,6 +96,21 @@ async fn providers_are_probed_with_their_key_and_without_a_record() {
     assert_eq!(mock.requests().len(), 8);
     sleep(Duration::from_secs(600)).await;
     assert!((4 * 10..=4 * 13).contains(&mock.requests().len()), "{}", mock.requests().len());
+}
+
+// Spec: load-balancing B-40.
+#[tokio::test(start_paused = true)]
+async fn who_is_not_asked_itself_is_not_probed() {
+    let check = async |parent: &str, expected: &[&str]| {
+        let config =
+            PROBED.replacen("[llm.provider.openai]\n", &format!("[llm.provider.openai]\n{parent}\n"), 1);
+        let (_rig, mock) = watched(&config, &Statuses::default());
+        sleep(Duration::from_secs(30)).await;
+        let asked: BTreeSet<_> = mock.requests().iter().map(host).collect();
+        assert_eq!(Vec::from_iter(asked), expected, "{parent}");
+    };
+    check("model = 'gpt-4'", &["east", "west"]).await;
+    check("api_base = 'http://own.test/v1'", &["east", "own", "west"]).await;
 }
 
 // Spec: load-balancing B-40; config C-73.
