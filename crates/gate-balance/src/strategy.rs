@@ -125,15 +125,17 @@ fn least_requests<'a>(open: impl Iterator<Item = (usize, &'a Member)>, rng: &mut
     chosen
 }
 
-/// Returns the one that would answer sooner. Weights counted when the two were drawn.
+/// Returns the one that would answer sooner, were each as large as its weight says. That weights counted
+/// when the two were drawn is not enough: of two members both are always drawn.
 fn cheaper(members: &[Member], first: usize, second: usize, now: Instant) -> usize {
     let cost = |place: usize| {
         members.get(place).map_or(f64::MAX, |member| {
             let in_flight = f64::from(member.target.in_flight());
-            match member.target.latency_seconds(now) {
+            let wait = match member.target.latency_seconds(now) {
                 Some(latency) => latency * (in_flight + 1.0),
                 None => UNKNOWN_LATENCY * in_flight,
-            }
+            };
+            wait / f64::from(member.weight.get())
         })
     };
     if cost(second) < cost(first) { second } else { first }

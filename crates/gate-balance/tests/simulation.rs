@@ -68,11 +68,21 @@ struct Simulation {
 
 /// Sends `count` requests, one each `gap_micros`, without sessions.
 fn simulate(strategy: Strategy, scripts: &[Script], count: u64, gap_micros: u64) -> Tally {
+    simulate_weighted(strategy, scripts, &vec![1; scripts.len()], count, gap_micros)
+}
+
+fn simulate_weighted(
+    strategy: Strategy,
+    scripts: &[Script],
+    weights: &[u32],
+    count: u64,
+    gap_micros: u64,
+) -> Tally {
     let start = Instant::now();
     let registry = Registry::default();
     let member = |n: usize| Member {
         target: registry.target(TargetId { provider: format!("p{n}"), key: 0 }, start),
-        weight: NonZeroU32::MIN,
+        weight: NonZeroU32::new(weights[n]).unwrap(),
     };
     let members = (0..scripts.len()).map(member).collect();
     let mut simulation = Simulation {
@@ -275,6 +285,27 @@ fn by_latency_a_slow_provider_gets_less() {
     assert!(shares(Strategy::RoundRobin).abs_diff(2000) <= 1);
     assert!(shares(Strategy::LeastRequests) < 700);
     assert!(shares(Strategy::P2cEwma) < 400);
+}
+
+// Spec: load-balancing B-1.
+#[test]
+fn by_latency_weights_are_shares_of_the_load() {
+    let check = |weights: &[u32], gap: u64, expected: &[std::ops::RangeInclusive<u32>]| {
+        let scripts: Vec<Script> = vec![well; weights.len()];
+        let tally = simulate_weighted(Strategy::P2cEwma, &scripts, weights, 10_000, gap);
+        let sent: Vec<u32> = (0..weights.len()).map(|n| tally.sent(n, 0..u64::MAX)).collect();
+        assert!(sent.iter().zip(expected).all(|(sent, range)| range.contains(sent)), "{gap}: {sent:?}");
+    };
+    // A hundred under way at once, then twenty, then ten.
+    for gap in [1_000, 5_000, 10_000] {
+        check(&[9, 1], gap, &[8900..=9100, 900..=1100]);
+        check(&[1, 1], gap, &[4900..=5100, 4900..=5100]);
+        check(&[6, 3, 1], gap, &[5800..=6200, 2900..=3100, 800..=1100]);
+    }
+    // Where hardly anything is under way, the large one is free for nearly all; the other is not forgotten.
+    for gap in [50_000, 1_000_000] {
+        check(&[9, 1], gap, &[9000..=9990, 10..=1000]);
+    }
 }
 
 // Spec: load-balancing B-1.

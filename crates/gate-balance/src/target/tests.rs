@@ -74,7 +74,7 @@ impl Bench {
 // Spec: load-balancing B-11, B-18, B-28.
 #[test]
 fn answers_that_break_off_open_the_breaker_as_other_failures_do() {
-    /// Repeats what requests do, and tells after how many the breaker opens.
+    // Repeats what requests do, and tells after how many the breaker opens.
     let check = |pattern: &[Does], expected: Option<usize>| {
         let bench = Bench::new();
         let opened = (0..60).find(|n| bench.send(pattern[n % pattern.len()]).is_err());
