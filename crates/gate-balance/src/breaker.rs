@@ -55,6 +55,8 @@ pub enum BreakerState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     generation: u64,
+    /// Whether it is one of those that a trial waits for.
+    holds_place: bool,
 }
 
 impl Breaker {
@@ -85,7 +87,7 @@ impl Breaker {
                 State::HalfOpen { running, .. } => *running += 1,
             }
         }
-        Ok(Ticket { generation: self.generation })
+        Ok(Ticket { generation: self.generation, holds_place: true })
     }
 
     /// Returns how long no request will be let through, `None` if the next one will.
@@ -108,7 +110,7 @@ impl Breaker {
         match (&mut self.state, verdict) {
             (State::HalfOpen { .. }, Verdict::Neither) => self.cancel(ticket),
             (State::HalfOpen { running, succeeded }, Verdict::Success) => {
-                *running = running.saturating_sub(1);
+                *running = running.saturating_sub(u32::from(ticket.holds_place));
                 *succeeded += 1;
                 if *succeeded >= settings.half_open_max_calls.max(1) {
                     self.close(now);
@@ -125,11 +127,18 @@ impl Breaker {
     }
 
     /// Takes the ticket of a request back of which nothing became: its place is free again.
-    pub fn cancel(&mut self, ticket: Ticket) {
+    pub fn cancel(&mut self, mut ticket: Ticket) {
+        self.give_place(&mut ticket);
+    }
+
+    /// Gives the place of a request whose answer has begun to the next one of a trial. The answer may last
+    /// for minutes, and still counts when it ends.
+    pub fn give_place(&mut self, ticket: &mut Ticket) {
+        let holds_place = std::mem::take(&mut ticket.holds_place);
         if ticket.generation == self.generation
             && let State::HalfOpen { running, .. } = &mut self.state
         {
-            *running = running.saturating_sub(1);
+            *running = running.saturating_sub(u32::from(holds_place));
         }
     }
 

@@ -305,6 +305,7 @@ impl Permit {
         let mut live = self.target.live();
         if outcome.is_beginning() {
             self.known = Known::Begun;
+            live.breaker.give_place(&mut self.ticket);
             // Somebody is there, which is more than was known of one that was never asked.
             self.note(&mut live, Verdict::Neither, now);
         } else {

@@ -7,6 +7,8 @@
 //! conclusions. A timer in hyper's half would not do, since hyper does not ask to read or write
 //! just when nothing happens any more.
 
+mod leaving;
+
 use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
@@ -23,9 +25,12 @@ use tokio::time::{Instant, Sleep};
 use crate::lazy_timer::LazyTimer;
 use crate::request_line::{Known, RequestLine};
 use crate::serve::Frames;
+use leaving::Leaving;
+pub(crate) use leaving::{HasLeft, has_left};
 
-/// What is read ahead of hyper to see whether the client is still there. More than this is a
-/// client that sends requests faster than it gets answers; it is then taken to be there.
+/// What is read ahead of hyper to see whether the client is still there. More than this is an upload that
+/// its provider does not take, or a client that sends requests faster than it gets answers; then only the
+/// socket can tell.
 const READ_AHEAD: usize = 8 * 1024;
 
 /// How long what a client still sends is read away when its connection ends with an early answer.
@@ -119,8 +124,12 @@ impl Drop for Busy {
 }
 
 /// Splits a connection into hyper's half and the one that watches it.
-pub(crate) fn watched<T>(io: T, clocks: ClientClocks, activity: Activity) -> (ClientIo<T>, ClientWatch<T>) {
-    split(io, clocks, activity, None)
+pub(crate) fn watched<T>(
+    (io, has_left): (T, HasLeft<T>),
+    clocks: ClientClocks,
+    activity: Activity,
+) -> (ClientIo<T>, ClientWatch<T>) {
+    split((io, has_left), clocks, activity, None)
 }
 
 /// Does the same for a connection of HTTP/2, where what comes is told apart by its frames.
@@ -129,11 +138,11 @@ pub(crate) fn watched_http2<T>(
     clocks: ClientClocks,
     activity: Activity,
 ) -> (ClientIo<T>, ClientWatch<T>) {
-    split(io, clocks, activity, Some(Frames::new(Instant::now())))
+    split((io, None), clocks, activity, Some(Frames::new(Instant::now())))
 }
 
 fn split<T>(
-    io: T,
+    (io, has_left): (T, HasLeft<T>),
     clocks: ClientClocks,
     activity: Activity,
     frames: Option<Frames>,
@@ -151,7 +160,8 @@ fn split<T>(
         hyper: HyperReads::Nothing,
     }));
     let client = ClientIo { connection: Arc::clone(&connection), activity: activity.clone(), linger: None };
-    (client, ClientWatch { connection, clocks, activity, begun: 0, timer: LazyTimer::default() })
+    let (leaving, timer) = (Leaving::new(has_left), LazyTimer::default());
+    (client, ClientWatch { connection, clocks, activity, begun: 0, leaving, timer })
 }
 
 /// A connection, and what is known of it.
@@ -328,6 +338,8 @@ pub(crate) struct ClientWatch<T> {
     activity: Activity,
     /// How many requests had begun when it looked last: one can come and go in between.
     begun: usize,
+    /// Asks the socket where reading ahead does not show it.
+    leaving: Leaving<T>,
     timer: LazyTimer,
 }
 
@@ -339,7 +351,9 @@ impl<T: AsyncRead + Unpin> ClientWatch<T> {
             let begun = self.activity.begun();
             let has_new = std::mem::replace(&mut self.begun, begun) != begun;
             connection.update(self.activity.is_busy(), has_new);
-            if connection.is_gone(cx) {
+            if connection.is_gone(cx)
+                || connection.is_full() && self.leaving.poll(&connection.io, cx).is_ready()
+            {
                 return Poll::Ready(Ended::Gone);
             }
             if connection.frames.as_ref().is_some_and(Frames::is_flood) {
@@ -437,6 +451,11 @@ impl<T: AsyncRead + Unpin> Connection<T> {
             }
         }
         self.is_eof
+    }
+
+    /// Tells whether nothing more is read ahead, so that the end of what the client sends cannot be seen.
+    fn is_full(&self) -> bool {
+        self.ahead.len() >= READ_AHEAD && matches!(self.reading, Reading::Busy)
     }
 
     /// Returns when the connection has to end if nothing happens, and why.

@@ -22,8 +22,8 @@ use crate::upload::{self, ClientBody, Upload, UploadLimits, UploadProgress};
 /// A body up to this declared length is read first even where no model is looked for, since
 /// what is held can be sent again whatever of it was taken when a kept connection turns out to be closed.
 const HELD_OPAQUE_BYTES: u64 = 64 * 1024;
-/// A form up to this declared length is read to its end before any of it is sent, so that what is
-/// wrong with it shows before a provider is asked.
+/// A form up to this length, declared or not, is read to its end before any of it is sent, so that what
+/// is wrong with it shows before a provider is asked.
 const HELD_FORM_BYTES: u64 = 1024 * 1024;
 
 /// A body as far as it was read.
@@ -127,14 +127,15 @@ where
     let limits = bounds.limits;
     check_declared(body, limits)?;
     let declared = body.size_hint().exact();
-    let reads_all = declared.is_some_and(|length| length <= HELD_FORM_BYTES);
     let mut hold = bounds.enter(declared).await?;
     let mut incoming = Incoming::new(limits);
     let progress = Arc::<UploadProgress>::default();
     let mut form = FormScanner::new(boundary, key);
     let mut held = BytesMut::new();
     let is_whole = loop {
-        if form.found().is_some() && !reads_all && !body.is_over() {
+        // One that does not say how long it is may be that small until it has been longer.
+        let is_large = declared.unwrap_or_else(|| progress.bytes()) > HELD_FORM_BYTES;
+        if form.found().is_some() && is_large && !body.is_over() {
             break false;
         }
         let Some(data) = incoming.next(Pin::new(body)).await? else {

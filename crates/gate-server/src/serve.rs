@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::body::GateBody;
-use crate::client_io::ClientClocks;
+use crate::client_io::{ClientClocks, has_left};
 use crate::exchange::Sinks;
 use crate::gateway::Gateway;
 
@@ -299,7 +299,7 @@ where
             Some(tls) => Box::pin(serve_tls(stream, &tls, (bounds, &sinks), handler, closing)).await,
             None => {
                 let kept = (bounds.clocks, &sinks);
-                if let Some(broken) = http1::serve(stream, kept, handler, closing).await {
+                if let Some(broken) = http1::serve((stream, Some(has_left)), kept, handler, closing).await {
                     reset(&broken);
                 }
             }
@@ -335,7 +335,8 @@ async fn serve_tls<H, F>(
     match stream {
         Ok(stream) if tls::is_http2(&stream) => http2::serve(stream, bounds, handler, closing).await,
         Ok(stream) => {
-            if let Some(broken) = http1::serve(stream, (bounds.clocks, sinks), handler, closing).await {
+            let kept = (bounds.clocks, sinks);
+            if let Some(broken) = http1::serve((stream, Some(tls::has_left)), kept, handler, closing).await {
                 reset(broken.get_ref().0);
             }
         }
@@ -357,7 +358,8 @@ where
         let gateway = inner.clone();
         async move { gateway.handle(request).await }
     };
-    http1::serve(stream, (gateway.bounds().clocks, gateway.sinks()), handler, closing.subscribe()).await;
+    let kept = (gateway.bounds().clocks, gateway.sinks());
+    http1::serve((stream, None), kept, handler, closing.subscribe()).await;
 }
 
 /// Does the same for a connection that speaks HTTP/2 from its first byte, such as one whose TLS was

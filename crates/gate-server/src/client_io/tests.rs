@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -19,11 +20,11 @@ type Halves = (ClientIo<DuplexStream>, ClientWatch<DuplexStream>);
 fn connect(buffer: usize) -> (DuplexStream, Halves, Activity) {
     let (peer, ours) = duplex(buffer);
     let activity = Activity::default();
-    (peer, watched(ours, CLOCKS, activity.clone()), activity)
+    (peer, watched((ours, None), CLOCKS, activity.clone()), activity)
 }
 
 /// Waits for the watch, and returns what it says and after how many seconds.
-async fn ended(watch: &mut ClientWatch<DuplexStream>) -> (Ended, u64) {
+async fn ended<T: AsyncRead + Unpin>(watch: &mut ClientWatch<T>) -> (Ended, u64) {
     let started = Instant::now();
     let ended = poll_fn(|cx| watch.poll(cx)).await;
     (ended, started.elapsed().as_secs())
@@ -152,7 +153,7 @@ impl AsyncRead for Asked {
 #[tokio::test]
 async fn the_watch_asks_for_what_hyper_has_not_asked_for_in_the_same_turn() {
     let activity = Activity::default();
-    let (mut io, mut watch) = watched(Asked::default(), CLOCKS, activity.clone());
+    let (mut io, mut watch) = watched((Asked::default(), None), CLOCKS, activity.clone());
     let _busy = activity.busy();
     // Whether hyper asks in each turn, and how often somebody has asked after it.
     for (hyper_asks, asked) in [(true, 1), (true, 2), (false, 3), (false, 4), (true, 5)] {
@@ -175,6 +176,32 @@ async fn only_so_much_is_read_ahead() {
     peer.write_all(&vec![b'x'; 4 * READ_AHEAD]).await.unwrap();
     assert!(is_content(&mut watch).await);
     assert!(watch.connection.lock().unwrap().ahead.len() <= READ_AHEAD);
+}
+
+// Spec: security S-59.
+#[tokio::test]
+async fn a_client_that_leaves_behind_more_than_is_read_ahead_is_told_by_its_socket() {
+    for sends in [READ_AHEAD - 1, READ_AHEAD, READ_AHEAD + 1, 2 * READ_AHEAD] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        let activity = Activity::default();
+        let (mut io, mut watch) = watched((ours, Some(has_left)), CLOCKS, activity.clone());
+        let _busy = activity.busy();
+        let sent = vec![b'x'; sends];
+        peer.write_all(&sent).await.unwrap();
+        // A client that is still there stays, and loses nothing of what it has sent.
+        let is_there = tokio::time::timeout(2 * leaving::INTERVAL, ended(&mut watch)).await.is_err();
+        assert!(is_there, "{sends}");
+        let mut read = vec![0; 1];
+        io.read_exact(&mut read).await.unwrap();
+        peer.write_all(b"y").await.unwrap();
+        assert!(tokio::time::timeout(leaving::INTERVAL, ended(&mut watch)).await.is_err(), "{sends}");
+        peer.shutdown().await.unwrap();
+        assert_eq!(ended(&mut watch).await.0, Ended::Gone, "{sends}");
+        io.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, [&sent[..], b"y"].concat(), "{sends}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

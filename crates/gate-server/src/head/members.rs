@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{decode, invalid_json, scan};
@@ -42,9 +42,13 @@ impl<'b> Members<'b> {
 
     /// Does the same for any body, and can tell what is wrong with it.
     pub(super) fn read_with_serde(body: &'b [u8]) -> Result<Self, ApiError> {
-        let mut json = serde_json::Deserializer::from_str(decode(body)?);
-        json.deserialize_map(MembersVisitor)
-            .and_then(|members| json.end().map(|()| members))
+        let text = decode(body)?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let members = json.deserialize_map(MembersVisitor).and_then(|members| json.end().map(|()| members));
+        // A key that is read as bytes may hold a control character as it is, which is no JSON. Behind
+        // `KeySeed` it looks like an escaped one, which is, so the text is read once more, without values.
+        members
+            .and_then(|members| serde_json::from_str::<IgnoredAny>(text).map(|_| members))
             .map_err(|error| invalid_json(&error))
     }
 

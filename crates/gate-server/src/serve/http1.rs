@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::body::GateBody;
-use crate::client_io::{Activity, ClientClocks, watched};
+use crate::client_io::{Activity, ClientClocks, HasLeft, watched};
 use crate::error::ErrorCode;
 use crate::exchange::{Exchange, Sinks};
 use crate::request_line::Known;
@@ -27,10 +27,10 @@ use crate::request_line::Known;
 /// The number of headers that hyper reads without giving memory for each head anew.
 const CHEAP_HEADERS: usize = 100;
 
-/// Serves one connection, and returns its stream if an answer on it was broken off for a client
-/// that cannot see that from the framing.
+/// Serves one connection, whose stream may tell when its client has left. Returns the stream if an answer
+/// on it was broken off for a client that cannot see that from the framing.
 pub(super) async fn serve<T, H, F>(
-    stream: T,
+    stream: (T, HasLeft<T>),
     (clocks, sinks): (ClientClocks, &Sinks),
     handler: H,
     mut closing: watch::Receiver<()>,

@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+use crate::client_io;
+
 /// Sessions remembered so that a client's next handshake is a short one.
 const SESSIONS: usize = 4096;
 /// The first byte of every TLS connection: a record with a handshake in it (RFC 8446 §5.1). No
@@ -139,6 +141,11 @@ impl std::fmt::Debug for TlsAcceptor {
 /// Returns whether a connection speaks HTTP/2, as agreed upon in its handshake.
 pub(crate) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+/// Tells whether the client of a connection has left, as far as its socket tells.
+pub(crate) fn has_left(stream: &TlsStream<TcpStream>) -> bool {
+    client_io::has_left(stream.get_ref().0)
 }
 
 /// Answers a client that speaks HTTP where TLS is spoken.

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gate_config::{Sources, load};
-use gate_server::{Gateway, RecordSink, RequestRecord, serve_stream};
+use gate_server::{Gateway, RecordSink, RequestRecord, serve, serve_stream};
 use gate_testkit::mock::{MockUpstream, Reply};
 use gate_testkit::raw::RawClient;
 use gate_upstream::{Dialer, MemoryDialer};
 use tokio::io::DuplexStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::logged;
@@ -62,6 +63,19 @@ impl Rig {
 
     /// Makes a gateway whose provider answers so.
     pub(crate) fn answering(reply: impl Fn() -> Reply + Send + 'static) -> Self {
+        Self::serving(move |stream, upstream| upstream.serve_stream(stream), reply)
+    }
+
+    /// Makes a gateway whose provider takes connections, and nothing that is sent on them.
+    pub(crate) fn stalling() -> Self {
+        let mut taken = Vec::new();
+        Self::serving(move |stream, _| taken.push(stream), || Reply::json(200, "{}"))
+    }
+
+    fn serving(
+        mut serve: impl FnMut(DuplexStream, &MockUpstream) + Send + 'static,
+        reply: impl Fn() -> Reply + Send + 'static,
+    ) -> Self {
         logged::keep();
         let config = load(&Sources::empty().with_text("test", CONFIG)).unwrap().config;
         let (dialer, mut listener) = MemoryDialer::new();
@@ -73,7 +87,7 @@ impl Rig {
         let served = Arc::clone(&upstream);
         tasks.spawn(async move {
             while let Some(stream) = listener.accept().await {
-                served.serve_stream(stream);
+                serve(stream, &served);
             }
         });
         Self { gateway, upstream, records, tasks }
@@ -85,6 +99,15 @@ impl Rig {
         let gateway = self.gateway.clone();
         self.tasks.spawn(async move { serve_stream(server, &gateway).await });
         RawClient::new(client).with_patience(PATIENCE)
+    }
+
+    /// Opens a client connection through the system's network, which needs a clock that is not paused.
+    pub(crate) async fn connect_tcp(&mut self) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gateway = self.gateway.clone();
+        self.tasks.spawn(async move { drop(serve(listener, gateway, std::future::pending()).await) });
+        TcpStream::connect(address).await.unwrap()
     }
 
     /// Returns the records so far.

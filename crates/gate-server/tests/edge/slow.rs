@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use gate_testkit::mock::{Counts, Reply};
 use gate_usage::EndReason;
-use tokio::time::{Instant, sleep};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::rig::{Rig, run};
 use crate::row::{Row, check_error, post, with_length};
@@ -177,4 +178,37 @@ fn half_closed() {
 #[test]
 fn slow_clients_hold_nothing_for_long() {
     rows().iter().for_each(Row::check);
+}
+
+// Spec: api A-31; security S-59.
+#[tokio::test]
+async fn a_client_that_leaves_behind_many_bytes_is_seen() {
+    let mut rig = Rig::answering(|| Reply::status(200).never());
+    let mut client = rig.connect_tcp().await;
+    let behind = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
+    client.write_all(with_length(PATH, &[JSON], BODY).as_ref()).await.unwrap();
+    // More than the parser's buffer and what is read ahead of it.
+    client.write_all(behind.as_bytes()).await.unwrap();
+    rig.upstream.next_request().await;
+    client.shutdown().await.unwrap();
+    assert_eq!(rig.records(1).await[0].end, EndReason::ClientGone);
+    rig.upstream.wait_until("the cancelled request", |counts: Counts| counts.closed == 1).await;
+}
+
+// Spec: api A-31; security S-59.
+#[tokio::test]
+async fn a_client_that_leaves_its_upload_is_seen_while_the_provider_takes_nothing() {
+    let mut rig = Rig::stalling();
+    let mut client = rig.connect_tcp().await;
+    let head = post("/v1/files", &["content-length: 100000000"], "");
+    client.write_all(head.as_ref()).await.unwrap();
+    // Until nobody takes any more.
+    let piece = vec![b'x'; 64 * 1024];
+    while timeout(Duration::from_millis(500), client.write(&piece)).await.is_ok() {}
+    assert!(rig.seen().is_empty());
+    client.set_zero_linger().unwrap();
+    drop(client);
+    // The provider has 9 s to take something.
+    let record = rig.records(1).await.remove(0);
+    assert_eq!((record.end, rig.gateway.in_flight()), (EndReason::ClientGone, 0));
 }

@@ -122,6 +122,7 @@ async fn a_session_that_cannot_be_routed_reaches_no_provider() {
     for (path, parts, status, code) in [
         ("", &[(SESSION, "{")][..], 400, "invalid_json"),
         ("", &[(SESSION, "model=o-1")], 400, "invalid_json"),
+        ("", &[(SESSION, "{\"to\nols\":1,\"model\":\"o-1\"}")], 400, "invalid_json"),
         ("", &[(SESSION, r#"{"model":7}"#)], 400, "bad_request"),
         ("", &[(SESSION, r#"{"model":"a","model":"b"}"#)], 400, "duplicate_key"),
         ("", &[(SESSION, r#"{"model":"claude-1"}"#)], 400, "model_kind_mismatch"),

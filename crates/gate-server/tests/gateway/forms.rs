@@ -119,12 +119,42 @@ async fn a_form_goes_up_as_soon_as_its_model_is_known() {
 
 // Spec: api A-44.
 #[tokio::test(start_paused = true)]
+async fn a_small_form_without_a_length_is_held_to_its_end_too() {
+    async fn send(rest: &str) -> (u16, String, Option<String>) {
+        let (mut rig, mock) = Rig::with_mock(CONFIG, [Reply::json(200, "{}")]);
+        let mut client = rig.connect();
+        let start = format!("{}{FILE}", model("small"));
+        client.send(head(PATH, "transfer-encoding: chunked")).await.unwrap();
+        for piece in [start.as_str(), rest] {
+            client.send(format!("{:x}\r\n{piece}\r\n", piece.len())).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(mock.requests().is_empty(), "{rest}");
+        }
+        client.send("0\r\n\r\n").await.unwrap();
+        let response = client.read_response().await.unwrap();
+        let error = header(&response, "x-gateway-error").to_owned();
+        (response.head.status, error, mock.requests().first().map(|seen| seen.text().to_string()))
+    }
+    for (rest, code) in [
+        (format!("x\r\n{}--b-1--\r\n", model("other")), "duplicate_key"),
+        ("x".to_owned(), "bad_request"),
+        ("x\r\n--b-1--\r\nmore".to_owned(), "bad_request"),
+    ] {
+        assert_eq!(send(&rest).await, (400, code.to_owned(), None), "{rest}");
+    }
+    let end = "x\r\n--b-1--\r\n";
+    let sent = format!("{}{FILE}{end}", model("gpt-4-mini.2"));
+    assert_eq!(send(end).await, (200, String::new(), Some(sent)));
+}
+
+// Spec: api A-44.
+#[tokio::test(start_paused = true)]
 async fn a_form_that_turns_out_bad_on_its_way_is_cut_off() {
     async fn cut(rest: &str, status: u16, code: &str) {
         let (mut rig, mock) = Rig::with_mock(CONFIG, [Reply::json(200, "{}")]);
         let mut client = rig.connect().with_patience(Duration::from_secs(600));
-        let start = format!("{}{FILE}", model("small"));
-        let body = format!("{start}{rest}");
+        // More than what is held.
+        let start = format!("{}{FILE}{}", model("small"), "x".repeat(1024 * 1024));
         client.send(head(PATH, "transfer-encoding: chunked")).await.unwrap();
         for piece in [start.as_str(), rest] {
             client.send(format!("{:x}\r\n{piece}\r\n", piece.len())).await.unwrap();
@@ -132,10 +162,10 @@ async fn a_form_that_turns_out_bad_on_its_way_is_cut_off() {
         }
         client.send("0\r\n\r\n").await.unwrap();
         let response = client.read_response().await.unwrap();
-        assert_eq!((response.head.status, header(&response, "x-gateway-error")), (status, code), "{body}");
+        assert_eq!((response.head.status, header(&response, "x-gateway-error")), (status, code), "{rest}");
         assert_eq!(header(&response, "connection"), "close");
         let seen = mock.next_request().await;
-        assert!(!seen.is_complete, "{body}");
+        assert!(!seen.is_complete, "{rest}");
     }
     cut(&format!("x\r\n{}--b-1--\r\n", model("other")), 400, "duplicate_key").await;
     cut("x", 400, "bad_request").await;

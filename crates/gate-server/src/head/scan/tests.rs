@@ -38,8 +38,15 @@ fn what_is_rare_or_wrong_is_left_to_the_other_reader() {
     let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     // Right, but rare.
     check(r#"{"mod\u0065l":"a"}"#);
-    check("{\"a\nkey\":1}");
+    check(r#"{"a\nkey":1,"model":"a"}"#);
     check(nested(65));
+    // A control character as it is, in a key at the top.
+    for key in ["a\nkey", "\0", "model\t", "\u{1f}", "\\n\n"] {
+        check(format!("{{\"{key}\":1,\"model\":\"a\"}}"));
+        let wrong = format!("{{\"model\":\"a\",\"{key}\":1}}");
+        check(&wrong);
+        assert!(Members::read_with_serde(wrong.as_bytes()).is_err(), "{wrong}");
+    }
     // Nothing, more than one thing, and things cut off.
     for body in
         ["", " ", "{", "{\"a", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "{\"a\":[1", "{\"a\":{\"b\":1}"]
