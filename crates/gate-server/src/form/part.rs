@@ -92,7 +92,8 @@ impl Part {
             let (key, value) = line.split_at(colon);
             let value = value.get(1..).unwrap_or_default().trim_ascii();
             // This also refuses lines that continue the one before: they begin with a space.
-            if key.is_empty() || !key.iter().all(|byte| is_token(*byte)) {
+            // And those in which some readers would see a boundary (RFC 2046 §5.1.1).
+            if key.is_empty() || key.starts_with(b"--") || !key.iter().all(|byte| is_token(*byte)) {
                 return Err(FormError::BadPartHead);
             }
             if key.eq_ignore_ascii_case(b"content-disposition") {

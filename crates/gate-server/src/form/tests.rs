@@ -116,6 +116,7 @@ fn a_form_that_readers_could_read_differently_is_refused() {
         "content disposition: form-data; name=model",
         "content-disposition: form-data;\u{c} name=model",
         "content-disposition: form-data; name=model; x=\u{7f}",
+        "--bA: x\r\ncontent-disposition: form-data; name=model",
     ] {
         check(&format!("--b\r\n{head}\r\n\r\nx\r\n--b--"), Err(BadPartHead));
     }
