@@ -37,8 +37,8 @@ struct Log {
 }
 
 /// Runs one target, or all, for `seconds` each.
-pub(crate) fn run(seconds: u32, only: Option<&str>) -> ExitCode {
-    match fuzz(seconds, only) {
+pub(crate) fn run(seconds: u32, only: Option<&str>, seed: Option<u32>) -> ExitCode {
+    match fuzz(seconds, only, seed) {
         Ok(outcomes) => {
             print_table(&outcomes);
             if outcomes.iter().all(|outcome| outcome.is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -50,7 +50,7 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> ExitCode {
     }
 }
 
-fn fuzz(seconds: u32, only: Option<&str>) -> Result<Vec<Outcome>, String> {
+fn fuzz(seconds: u32, only: Option<&str>, seed: Option<u32>) -> Result<Vec<Outcome>, String> {
     require("cargo", &["+nightly", "--version"], "rustup toolchain install nightly --profile minimal")?;
     require("cargo", &["fuzz", "--version"], "cargo install cargo-fuzz --locked")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -66,7 +66,8 @@ fn fuzz(seconds: u32, only: Option<&str>) -> Result<Vec<Outcome>, String> {
     let run_one = |(at, target): (usize, String)| {
         println!("[{}/{count}] {target}, {seconds} s", at + 1);
         let binary = binaries.join(&target);
-        run_target(&root, target, binary, seconds).map_err(|error| format!("cannot run a target: {error}"))
+        run_target(&root, target, binary, (seconds, seed))
+            .map_err(|error| format!("cannot run a target: {error}"))
     };
     targets.into_iter().enumerate().map(run_one).collect()
 }
@@ -124,7 +125,12 @@ fn target_dir(root: &Path) -> PathBuf {
 }
 
 /// Runs a target's executable, and shows the end of what it printed where that failed.
-fn run_target(root: &Path, target: String, binary: PathBuf, seconds: u32) -> io::Result<Outcome> {
+fn run_target(
+    root: &Path,
+    target: String,
+    binary: PathBuf,
+    (seconds, seed): (u32, Option<u32>),
+) -> io::Result<Outcome> {
     let (found, artifacts) =
         (target_dir(root).join("discovered").join(&target), target_dir(root).join("artifacts").join(&target));
     fs::create_dir_all(&found)?;
@@ -136,6 +142,8 @@ fn run_target(root: &Path, target: String, binary: PathBuf, seconds: u32) -> io:
     prefix.push(artifacts.join(""));
     command.arg(prefix).args([
         format!("-max_total_time={seconds}"),
+        // Zero is one of its own choice.
+        format!("-seed={}", seed.unwrap_or_default()),
         format!("-max_len={MAX_INPUT_BYTES}"),
         format!("-timeout={INPUT_SECONDS}"),
         format!("-rss_limit_mb={MEMORY_MB}"),

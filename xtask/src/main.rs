@@ -46,6 +46,9 @@ enum Command {
         /// The only target to run.
         #[arg(long, value_name = "T")]
         target: Option<String>,
+        /// What the inputs are drawn from: the same ones each time; without it, others each time.
+        #[arg(long, value_name = "N")]
+        seed: Option<u32>,
     },
 }
 
@@ -55,6 +58,6 @@ fn main() -> ExitCode {
         Command::CheckSpec => check_spec::run(),
         Command::Bench { arguments } => bench::run("run", &arguments),
         Command::Callgrind => bench::run("callgrind", &[]),
-        Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
+        Command::Fuzz { seconds, target, seed } => fuzz::run(seconds, target.as_deref(), seed),
     }
 }
