@@ -5,6 +5,7 @@
 mod bench;
 mod check_spec;
 mod fuzz;
+mod release;
 mod validate_config;
 
 use std::path::PathBuf;
@@ -37,7 +38,13 @@ enum Command {
         arguments: Vec<String>,
     },
     /// Prints the instructions of a request and of a streamed event, counted by valgrind.
-    Callgrind,
+    Callgrind {
+        /// `--gateway FILE`: another binary than the one that is built for it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Builds the release binary guided by a profile of its work: two builds, and half a minute of load.
+    Release,
     /// Runs the fuzz targets in turn; it needs a nightly toolchain and cargo-fuzz.
     Fuzz {
         /// How long each target runs.
@@ -57,7 +64,8 @@ fn main() -> ExitCode {
         Command::ValidateConfig { file } => validate_config::run(file),
         Command::CheckSpec => check_spec::run(),
         Command::Bench { arguments } => bench::run("run", &arguments),
-        Command::Callgrind => bench::run("callgrind", &[]),
+        Command::Callgrind { arguments } => bench::run("callgrind", &arguments),
+        Command::Release => release::run(),
         Command::Fuzz { seconds, target, seed } => fuzz::run(seconds, target.as_deref(), seed),
     }
 }
