@@ -62,7 +62,12 @@ fn merge_tool() -> Result<PathBuf, String> {
     let own = Path::new(libraries.trim()).with_file_name("bin").join(format!("llvm-profdata{EXE_SUFFIX}"));
     [own, PathBuf::from("llvm-profdata")]
         .into_iter()
-        .find(|tool| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success()))
+        .find(|tool| {
+            Command::new(tool)
+                .args(["merge", "--version"])
+                .output()
+                .is_ok_and(|output| output.status.success())
+        })
         .ok_or_else(|| {
             "there is no llvm-profdata: `rustup component add llvm-tools`, or the system's package `llvm`"
                 .to_owned()
