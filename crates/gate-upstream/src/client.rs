@@ -2,6 +2,7 @@
 //! case in which nobody can have seen it.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::dial::{Dial, Dialer};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
 use crate::exchange::Exchange;
-use crate::pool::{Identity, Lease, Pool, PoolStats, Turn};
+use crate::pool::{HashedBefore, Identity, Lease, Pool, PoolStats, Turn};
 use crate::request::UpstreamRequest;
 use crate::resolver::Resolver;
 use crate::response::{Timings, UpstreamResponse, settle_framing};
@@ -38,7 +39,7 @@ struct Shared {
     dialer: Dialer,
     resolver: Resolver,
     tls: TlsSetups,
-    pools: RwLock<HashMap<Identity, Arc<Pool>>>,
+    pools: RwLock<HashMap<Identity, Arc<Pool>, BuildHasherDefault<HashedBefore>>>,
 }
 
 impl UpstreamClient {

@@ -182,12 +182,12 @@ impl Endpoint {
             endpoint: config.name.to_string(),
             authority: config.authority.clone(),
         })?;
-        let identity = pool::Identity {
-            host: authority.host().trim_matches(['[', ']']).to_ascii_lowercase(),
-            port: authority.port_u16().unwrap_or(config.scheme.default_port()),
-            tls: (config.scheme == Scheme::Https).then_some(config.tls),
-            settings: config.pool,
-        };
+        let identity = pool::Identity::new(
+            authority.host().trim_matches(['[', ']']).to_ascii_lowercase(),
+            authority.port_u16().unwrap_or(config.scheme.default_port()),
+            (config.scheme == Scheme::Https).then_some(config.tls),
+            config.pool,
+        );
         let default_version = match config.kind {
             ProviderKind::Anthropic => Some(config.default_version.unwrap_or(anthropic::DEFAULT_VERSION)),
             ProviderKind::OpenAi => None,

@@ -1,5 +1,6 @@
 //! Connections of one identity: at most so many at once, unused ones kept for a while, newest first.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +18,44 @@ use crate::settings::{PoolSettings, TlsSettings};
 ///
 /// The settings count as well. A configuration with another limit gets a pool of its own, and the old
 /// one empties as its requests end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
+    /// Made once, since every request looks its pool up.
+    hash: u64,
     pub(crate) host: String,
     pub(crate) port: u16,
     /// `None` is plain HTTP.
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) settings: PoolSettings,
+}
+
+impl Identity {
+    pub(crate) fn new(host: String, port: u16, tls: Option<TlsSettings>, settings: PoolSettings) -> Self {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((&host, port, &tls, &settings));
+        Self { hash, host, port, tls, settings }
+    }
+}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// The hasher of a map of identities, which bring their hash along.
+#[derive(Default)]
+pub(crate) struct HashedBefore(u64);
+
+impl Hasher for HashedBefore {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Numbers about the connections to one server.
