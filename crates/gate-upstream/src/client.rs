@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::Request;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::RequestBody;
 use crate::body::UpstreamBody;
@@ -21,7 +21,6 @@ use crate::pool::{HashedBefore, Identity, Lease, Pool, PoolStats, Turn};
 use crate::request::UpstreamRequest;
 use crate::resolver::Resolver;
 use crate::response::{Timings, UpstreamResponse, settle_framing};
-use crate::settings::Timeouts;
 use crate::tls::{self, TlsSetups};
 use crate::wire::Transport;
 
@@ -89,7 +88,7 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: UpstreamRequest,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
-        self.send_in(endpoint, request, *endpoint.timeouts(), Again::Copy)
+        self.send_in(endpoint, request, endpoint.timeouts().total, Again::Copy)
     }
 
     /// Does the same, but the whole, the response body included, must be over within `limit`, if the
@@ -106,9 +105,8 @@ impl UpstreamClient {
         request: UpstreamRequest,
         limit: Duration,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
-        let timeouts = *endpoint.timeouts();
-        let total = timeouts.total.map_or(limit, |total| total.min(limit));
-        self.send_in(endpoint, request, Timeouts { total: Some(total), ..timeouts }, Again::Copy)
+        let total = endpoint.timeouts().total.map_or(limit, |total| total.min(limit));
+        self.send_in(endpoint, request, Some(total), Again::Copy)
     }
 
     /// As [`send`](Self::send) for a caller who can make the request anew, so that no copy of it is made for
@@ -125,38 +123,44 @@ impl UpstreamClient {
         request: UpstreamRequest,
         remake: &'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send),
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> + 'a {
-        self.send_in(endpoint, request, *endpoint.timeouts(), Again::Remake(remake))
+        self.send_in(endpoint, request, endpoint.timeouts().total, Again::Remake(remake))
     }
 
-    async fn send_in(
+    fn send_in(
         &self,
         endpoint: &Endpoint,
         request: UpstreamRequest,
-        timeouts: Timeouts,
+        total: Option<Duration>,
         again: Again<'_>,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        let exchange = Exchange::start(endpoint.shared_name(), timeouts);
-        let unsent = |fault| exchange.error(Sent::Nothing, fault);
-        let request = request.into_http(endpoint).map_err(unsent)?;
-        let mut timings = Timings::default();
-        let lease = self.lease(endpoint, &exchange, &mut timings).await;
-        let lease = lease.map_err(|error| error.after(timings))?;
-        let idle = lease.checkout();
-        let progress = Progress { exchange, lease, idle, again };
-        let outcome = self.send_on(endpoint, request, progress, &mut timings).await;
-        outcome.map_err(|error| error.after(timings))
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
+        let mut exchange = Exchange::start(endpoint, total);
+        // Written now, so that the future carries it in one form.
+        let request = request.into_http(endpoint);
+        async move {
+            let request = request.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
+            let mut timings = Timings::default();
+            let lease = self.lease(endpoint, &mut exchange, &mut timings).await;
+            let lease = lease.map_err(|error| error.after(timings))?;
+            let idle = lease.checkout(exchange.since);
+            let progress = Progress { exchange, lease, idle, again };
+            let outcome = self.send_on(endpoint, request, progress, &mut timings).await;
+            outcome.map_err(|error| error.after(timings))
+        }
     }
 
     /// Waits for the right to one connection.
     pub(crate) async fn lease(
         &self,
         endpoint: &Endpoint,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         timings: &mut Timings,
     ) -> Result<Lease, UpstreamError> {
-        let begin = Instant::now();
-        let lease = self.pool(endpoint.identity()).lease(exchange.total).await;
-        timings.pool_wait = begin.elapsed();
+        let pool = self.pool(endpoint.identity());
+        if let Some(lease) = pool.try_lease() {
+            return Ok(lease);
+        }
+        let lease = Box::pin(pool.lease(exchange.total)).await;
+        timings.pool_wait = exchange.end_step();
         lease.map_err(|fault| exchange.error(Sent::Nothing, fault))
     }
 
@@ -219,13 +223,12 @@ impl UpstreamClient {
                     (connection, true)
                 }
                 // Boxed: it is rare, and would be half of every request's future.
-                None => Box::pin(self.connect(endpoint, &lease, &exchange, timings)).await?,
+                None => Box::pin(self.connect(endpoint, &lease, &mut exchange, timings)).await?,
             };
             // The copy of the headers costs a fraction of a microsecond; the body is shared.
             let copy = if is_kept && matches!(again, Again::Copy) { copy_of(&request) } else { None };
-            let begin = Instant::now();
             let outcome = exchange.head(&mut connection, request).await;
-            timings.first_byte = Some(begin.elapsed());
+            timings.first_byte = Some(exchange.end_step());
             match outcome {
                 Ok(response) => {
                     let (mut head, incoming) = response.into_parts();
@@ -266,14 +269,13 @@ impl UpstreamClient {
         &self,
         endpoint: &Endpoint,
         lease: &Lease,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         timings: &mut Timings,
     ) -> Result<(Box<Connection>, bool), UpstreamError> {
-        let begin = Instant::now();
         let turn = lease.turn(exchange.total).await;
-        timings.pool_wait += begin.elapsed();
+        timings.pool_wait += exchange.end_step();
         let (turn, has_waited) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
-        let idle = if has_waited { lease.checkout() } else { None };
+        let idle = if has_waited { lease.checkout(exchange.since) } else { None };
         timings.reused = idle.is_some();
         match idle {
             Some(connection) => Ok((connection, true)),
@@ -286,13 +288,13 @@ impl UpstreamClient {
         &self,
         endpoint: &Endpoint,
         (lease, _turn): (&Lease, Turn),
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         timings: &mut Timings,
     ) -> Result<Box<Connection>, UpstreamError> {
         let (unsent, total) = (|fault| exchange.error(Sent::Nothing, fault), exchange.total);
         let mut dial = Dial::new(endpoint.identity(), timings);
         let dialing = self.transport(&mut dial);
-        let deadline = earlier(after(Instant::now(), exchange.timeouts.connection), total);
+        let deadline = earlier(after(exchange.since, exchange.timeouts().connection), total);
         let transport = match deadline {
             None => dialing.await,
             Some(deadline) => timeout_at(deadline, dialing).await.unwrap_or_else(|_| {
@@ -304,7 +306,9 @@ impl UpstreamClient {
         let pool = lease.pool();
         pool.count_opened();
         let connection = Connection::open(transport, pool.retirement()).await;
-        connection.map(Box::new).map_err(|error| unsent(Fault::before_head(error)))
+        let connection = connection.map_err(|error| unsent(Fault::before_head(error)))?;
+        exchange.end_step();
+        Ok(Box::new(connection))
     }
 
     async fn transport(&self, dial: &mut Dial<'_>) -> Result<Transport, Fault> {
@@ -352,8 +356,8 @@ fn is_stale(error: &UpstreamError) -> bool {
 #[cfg(test)]
 impl UpstreamClient {
     /// Takes the right to one connection without sending anything.
-    pub(crate) async fn take_lease(&self, endpoint: &Endpoint) -> Lease {
-        self.pool(endpoint.identity()).lease(None).await.unwrap()
+    pub(crate) fn take_lease(&self, endpoint: &Endpoint) -> Lease {
+        self.pool(endpoint.identity()).try_lease().unwrap()
     }
 
     /// Returns the memory of names.

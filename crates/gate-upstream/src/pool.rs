@@ -118,13 +118,16 @@ impl Pool {
         }
     }
 
+    /// Returns the right to one connection, if one is free.
+    pub(crate) fn try_lease(self: &Arc<Self>) -> Option<Lease> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(Lease { pool: Arc::clone(self), _permit: permit })
+    }
+
     /// Waits for the right to one connection: until the pool's limit or `total`.
     pub(crate) async fn lease(self: &Arc<Self>, total: Option<Instant>) -> Result<Lease, Fault> {
-        let lease = |permit| Lease { pool: Arc::clone(self), _permit: permit };
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(lease(permit));
-        }
-        self.wait(&self.permits, total).await.map(lease)
+        let permit = self.wait(&self.permits, total).await?;
+        Ok(Lease { pool: Arc::clone(self), _permit: permit })
     }
 
     async fn wait(
@@ -194,9 +197,9 @@ impl Pool {
         }
     }
 
-    /// Takes the newest idle connection that is alive, and closes those that are not. One of the caller's
-    /// own runtime comes before all others.
-    fn checkout(&self) -> Option<Box<Connection>> {
+    /// Takes the newest idle connection that is alive at `now`, and closes those that are not. One of the
+    /// caller's own runtime comes before all others.
+    fn checkout(&self, now: Instant) -> Option<Box<Connection>> {
         let here = connection::here();
         loop {
             let mut connection = {
@@ -206,15 +209,15 @@ impl Pool {
                     None => idle.pop()?,
                 }
             };
-            if !self.has_expired(&connection, Instant::now()) && connection.is_reusable() {
+            if !self.has_expired(&connection, now) && connection.is_reusable() {
+                connection.begin(here);
                 self.reused.fetch_add(1, Relaxed);
                 return Some(connection);
             }
         }
     }
 
-    fn put_back(&self, mut connection: Box<Connection>) {
-        let now = Instant::now();
+    fn put_back(&self, mut connection: Box<Connection>, now: Instant) {
         connection.idle_since = now;
         if self.has_expired(&connection, now) {
             return;
@@ -266,16 +269,16 @@ impl Lease {
         Ok((Turn(permit), true))
     }
 
-    /// Takes an idle connection, if one is alive.
-    pub(crate) fn checkout(&self) -> Option<Box<Connection>> {
-        self.pool.checkout()
+    /// Takes an idle connection, if one is alive at `now`.
+    pub(crate) fn checkout(&self, now: Instant) -> Option<Box<Connection>> {
+        self.pool.checkout(now)
     }
 
-    /// Keeps the connection for the next request if it can serve one, else closes it. The permit is
-    /// given back after that, so a request that waits for it finds the connection.
-    pub(crate) fn release(self, mut connection: Box<Connection>) {
-        if connection.is_reusable() {
-            self.pool.put_back(connection);
+    /// Keeps the connection for the next request if it can serve one, else closes it; it has been idle
+    /// since `now`. The permit is given back after that, so a request that waits for it finds the connection.
+    pub(crate) fn release(self, mut connection: Box<Connection>, now: Instant) {
+        if connection.end() {
+            self.pool.put_back(connection, now);
         }
     }
 }

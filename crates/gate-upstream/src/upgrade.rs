@@ -10,7 +10,6 @@ use bytes::{Buf as _, Bytes};
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::{Method, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use crate::client::UpstreamClient;
 use crate::endpoint::Endpoint;
@@ -66,7 +65,7 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: UpstreamRequest,
     ) -> Result<Upgrade, UpstreamError> {
-        let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
+        let exchange = Exchange::start(endpoint, endpoint.timeouts().total);
         let request = request.into_http(endpoint);
         let mut request = request.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -83,15 +82,13 @@ impl UpstreamClient {
         mut exchange: Exchange,
         timings: &mut Timings,
     ) -> Result<Upgrade, UpstreamError> {
-        let lease = self.lease(endpoint, &exchange, timings).await?;
-        let begin = Instant::now();
+        let lease = self.lease(endpoint, &mut exchange, timings).await?;
         let turn = lease.turn(exchange.total).await;
-        timings.pool_wait += begin.elapsed();
+        timings.pool_wait += exchange.end_step();
         let (turn, _) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
-        let mut connection = self.dial(endpoint, (&lease, turn), &exchange, timings).await?;
-        let begin = Instant::now();
+        let mut connection = self.dial(endpoint, (&lease, turn), &mut exchange, timings).await?;
         let response = exchange.head(&mut connection, request).await;
-        timings.first_byte = Some(begin.elapsed());
+        timings.first_byte = Some(exchange.end_step());
         let response = response?;
 
         let (mut head, incoming) = response.into_parts();
