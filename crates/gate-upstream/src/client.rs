@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use http::Request;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
 use crate::RequestBody;
@@ -207,58 +209,45 @@ impl UpstreamClient {
 
     /// Sends the request on the idle connection if there is one, else, or if that was closed, on a
     /// new one.
-    pub(crate) async fn send_on(
+    pub(crate) fn send_on(
         &self,
         endpoint: &Endpoint,
         mut request: Request<RequestBody>,
         progress: Progress<'_>,
         timings: &mut Timings,
-    ) -> Result<UpstreamResponse, UpstreamError> {
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
         let Progress { mut exchange, lease, mut idle, mut again } = progress;
         let method = request.method().clone();
-        loop {
-            let (mut connection, is_kept) = match idle.take() {
-                Some(connection) => {
-                    timings.reused = true;
-                    (connection, true)
+        async move {
+            loop {
+                let (mut connection, is_kept) = match idle.take() {
+                    Some(connection) => {
+                        timings.reused = true;
+                        (connection, true)
+                    }
+                    // Boxed: it is rare, and would be half of every request's future.
+                    None => Box::pin(self.connect(endpoint, &lease, &mut exchange, timings)).await?,
+                };
+                let copy = if is_kept { again.copy(&request) } else { None };
+                let upload = request.body().upload();
+                let head = pin!(connection.machine.send(request));
+                let outcome = exchange.head(&mut connection, upload, head).await;
+                timings.first_byte = Some(exchange.end_step());
+                let error = match outcome {
+                    Ok(response) => {
+                        return respond(response, &method, (connection, lease, exchange), timings);
+                    }
+                    Err(error) => error,
+                };
+                if !is_kept || !is_stale(&error) {
+                    return Err(error);
                 }
-                // Boxed: it is rare, and would be half of every request's future.
-                None => Box::pin(self.connect(endpoint, &lease, &mut exchange, timings)).await?,
-            };
-            // The copy of the headers costs a fraction of a microsecond; the body is shared.
-            let copy = if is_kept && matches!(again, Again::Copy) { copy_of(&request) } else { None };
-            let outcome = exchange.head(&mut connection, request).await;
-            timings.first_byte = Some(exchange.end_step());
-            match outcome {
-                Ok(response) => {
-                    let (mut head, incoming) = response.into_parts();
-                    let settled = settle_framing(&mut head, &method, &incoming);
-                    let is_close_delimited =
-                        settled.map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
-                    return Ok(UpstreamResponse {
-                        status: head.status,
-                        version: head.version,
-                        headers: head.headers,
-                        body: UpstreamBody::new(incoming, connection, lease, exchange),
-                        timings: *timings,
-                        is_close_delimited,
-                    });
-                }
-                Err(error) if is_kept && is_stale(&error) => {
-                    let second = match &mut again {
-                        Again::Copy => copy.filter(|copy| !copy.body().is_spent()),
-                        Again::Remake(remake) => {
-                            remake().and_then(|request| request.into_http(endpoint).ok())
-                        }
-                    };
-                    let Some(second) = second else { return Err(error) };
-                    lease.pool().count_retried();
-                    exchange.retries += 1;
-                    timings.retries = exchange.retries;
-                    timings.first_byte = None;
-                    request = second;
-                }
-                Err(error) => return Err(error),
+                let Some(second) = again.request(copy, endpoint) else { return Err(error) };
+                lease.pool().count_retried();
+                exchange.retries += 1;
+                timings.retries = exchange.retries;
+                timings.first_byte = None;
+                request = second;
             }
         }
     }
@@ -340,6 +329,29 @@ pub(crate) enum Again<'a> {
     Remake(&'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send)),
 }
 
+impl Again<'_> {
+    /// Returns what is kept of a request that is about to be sent. The copy of the headers costs a fraction
+    /// of a microsecond; the body is shared.
+    fn copy(&self, request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
+        match self {
+            Self::Copy => copy_of(request).map(Box::new),
+            Self::Remake(_) => None,
+        }
+    }
+
+    /// Returns the request for the second time.
+    fn request(
+        &mut self,
+        copy: Option<Box<Request<RequestBody>>>,
+        endpoint: &Endpoint,
+    ) -> Option<Request<RequestBody>> {
+        match self {
+            Self::Copy => copy.map(|copy| *copy).filter(|copy| !copy.body().is_spent()),
+            Self::Remake(remake) => remake()?.into_http(endpoint).ok(),
+        }
+    }
+}
+
 /// Returns the request once more; `None` if its body passes only once and was taken.
 fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let mut copy = Request::new(request.body().try_clone()?);
@@ -347,6 +359,26 @@ fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
     Some(copy)
+}
+
+/// Makes a response of its head and of what its body comes over.
+pub(crate) fn respond(
+    response: Response<Incoming>,
+    method: &Method,
+    (connection, lease, exchange): (Box<Connection>, Lease, Exchange),
+    timings: &Timings,
+) -> Result<UpstreamResponse, UpstreamError> {
+    let (mut head, incoming) = response.into_parts();
+    let is_close_delimited = settle_framing(&mut head, method, &incoming)
+        .map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
+    Ok(UpstreamResponse {
+        status: head.status,
+        version: head.version,
+        headers: head.headers,
+        body: UpstreamBody::new(incoming, connection, lease, exchange),
+        timings: *timings,
+        is_close_delimited,
+    })
 }
 
 fn is_stale(error: &UpstreamError) -> bool {

@@ -308,13 +308,13 @@ fn parse_authority(config: &EndpointConfig) -> Result<Authority, EndpointError> 
 /// Joins `prefix` and `path`, and the two queries where there are any, without touching an octet of
 /// either: what a client encoded stays encoded.
 fn join(prefix: &str, path: &str, configured: Option<&str>, client: Option<&str>) -> String {
-    let queries = [configured, client].map(|query| query.filter(|query| !query.is_empty()));
-    let room = queries.iter().flatten().map(|query| query.len() + 1).sum::<usize>();
+    let queries = [configured, client].into_iter().flatten().filter(|query| !query.is_empty());
+    let room: usize = queries.clone().map(|query| query.len() + 1).sum();
     let mut joined = String::with_capacity(prefix.len() + path.len() + room);
     joined.push_str(prefix);
     joined.push_str(path);
-    for (separator, query) in ['?', '&'].into_iter().zip(queries.iter().flatten()) {
-        joined.push(separator);
+    for (at, query) in queries.enumerate() {
+        joined.push(if at == 0 { '?' } else { '&' });
         joined.push_str(query);
     }
     joined

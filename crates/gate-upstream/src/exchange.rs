@@ -1,15 +1,14 @@
 //! One request on one connection, up to the response head, under its deadlines.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::RequestBody;
 use crate::connection::{Connection, Machine};
 use crate::deadline::{Alarm, after, earlier};
 use crate::endpoint::Endpoint;
@@ -73,8 +72,8 @@ impl Exchange {
         Poll::Ready(if step == Some(deadline) { kind } else { UpstreamErrorKind::TotalTimeout })
     }
 
-    /// Sends a request and waits for the response head. Part of the request may still be on its way
-    /// when it comes; whoever reads the body goes on sending.
+    /// Waits for the response head of a request that the connection has been given. Part of the request
+    /// may still be on its way when it comes; whoever reads the body goes on sending.
     ///
     /// # Errors
     /// The error says whether this connection took any byte.
@@ -85,24 +84,21 @@ impl Exchange {
     pub(crate) fn head(
         &mut self,
         connection: &mut Connection,
-        request: Request<RequestBody>,
+        upload: Option<Upload>,
+        mut head: Pin<&mut impl Future<Output = hyper::Result<Response<Incoming>>>>,
     ) -> impl Future<Output = Result<Response<Incoming>, UpstreamError>> {
         let Connection { wakes, machine, .. } = connection;
         let before = machine.progress().bytes();
-        let upload = request.body().upload();
         let mut sending = Sending { upload, written: before, last_write: self.since };
-        // Handed over at once, so that the future does not carry it.
-        let head = machine.send(request);
-        async move {
-            let mut head = pin!(head);
-            let mut poll = |cx: &mut Context<'_>| self.poll_head(machine, head.as_mut(), &mut sending, cx);
-            let outcome = poll_fn(|cx| wakes.poll(cx, &mut poll)).await;
-            outcome.map_err(|fault| {
+        poll_fn(move |cx| {
+            let outcome =
+                ready!(wakes.poll(cx, |cx| self.poll_head(machine, head.as_mut(), &mut sending, cx)));
+            Poll::Ready(outcome.map_err(|fault| {
                 let is_untouched = machine.progress().bytes() == before;
                 let sent = if is_untouched { Sent::Nothing } else { Sent::Maybe };
                 self.error(sent, fault)
-            })
-        }
+            }))
+        })
     }
 
     fn poll_head(

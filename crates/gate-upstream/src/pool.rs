@@ -226,7 +226,7 @@ impl Pool {
         // The oldest lie first. Looking at those alone keeps the cost flat, and without a ticker
         // every return still cleans up behind itself.
         let outdated = idle.iter().take_while(|c| self.has_expired(c, now)).count();
-        let expired: Idle = idle.drain(..outdated).collect();
+        let expired = (outdated > 0).then(|| idle.drain(..outdated).collect::<Idle>());
         idle.push(connection);
         drop(idle);
         drop(expired);
