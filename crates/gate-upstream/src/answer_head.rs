@@ -39,26 +39,31 @@ impl AnswerHead {
     /// # Errors
     /// [`Violation::InterimFlood`] or [`Violation::LargeHead`].
     pub(crate) fn ends_in(&mut self, bytes: &[u8]) -> Result<bool, Violation> {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let line_end = memchr::memchr(b'\n', rest);
+            let (piece, behind) = rest.split_at(line_end.map_or(rest.len(), |at| at + 1));
             self.bytes += piece.len();
             if self.bytes > MAX_HEAD_BYTES {
                 return Err(Violation::LargeHead);
             }
             self.note(piece);
-            if piece.ends_with(b"\n") && self.ends_with_line()? {
+            if line_end.is_some() && self.ends_with_line()? {
                 return Ok(true);
             }
+            rest = behind;
         }
         Ok(false)
     }
 
     fn note(&mut self, piece: &[u8]) {
-        for byte in piece.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')) {
-            self.has_text = true;
-            if self.is_in_fields {
-                break;
-            }
-            let Some(place) = self.status.get_mut(self.status_bytes) else { break };
+        let Some(last) = piece.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')) else { return };
+        self.has_text = true;
+        if self.is_in_fields {
+            return;
+        }
+        let places = self.status.iter_mut().skip(self.status_bytes);
+        for (place, byte) in places.zip(piece.iter().take(last + 1)) {
             *place = *byte;
             self.status_bytes += 1;
         }

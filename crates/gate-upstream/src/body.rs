@@ -1,19 +1,19 @@
 //! A response body that drives its own connection: polling it moves the bytes, its end gives the
 //! connection back, and dropping it early closes the connection, which cancels the request.
 
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Machine};
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind, is_request_body};
 use crate::exchange::Exchange;
 use crate::pool::Lease;
-use crate::wakes::Wakes;
 
 /// The body of an [`UpstreamResponse`](crate::UpstreamResponse).
 ///
@@ -25,13 +25,6 @@ use crate::wakes::Wakes;
 /// holds all the same: once it has passed, what is still to come is not handed out.
 #[derive(Debug)]
 pub struct UpstreamBody {
-    wakes: Wakes,
-    transfer: Transfer,
-}
-
-/// What comes over the connection, and the connection.
-#[derive(Debug)]
-struct Transfer {
     incoming: Incoming,
     /// `None` once the body has ended or failed.
     live: Option<Live>,
@@ -42,9 +35,16 @@ struct Live {
     // Declared before the lease, and so closed before another request may open one.
     connection: Box<Connection>,
     lease: Lease,
-    /// Boxed: it is most of a body, and a body is moved around before it is read.
-    exchange: Box<Exchange>,
-    last_data: Instant,
+    transfer: Transfer,
+}
+
+/// What is known of a body on its way. A step of its exchange is from one piece to the next.
+#[derive(Debug)]
+struct Transfer {
+    exchange: Exchange,
+    /// Whether the connection has moved all that it can. It has when the head is there: often all of the
+    /// body came with it.
+    is_driven: bool,
     /// Whether the request's own source failed, so that the provider cannot be blamed.
     is_request_broken: bool,
 }
@@ -56,75 +56,73 @@ impl UpstreamBody {
         lease: Lease,
         exchange: Exchange,
     ) -> Self {
-        let wakes = exchange.wakes.clone();
-        let (exchange, last_data) = (Box::new(exchange), Instant::now());
-        let live = Live { connection, lease, exchange, last_data, is_request_broken: false };
-        let mut transfer = Transfer { incoming, live: Some(live) };
+        let transfer = Transfer { exchange, is_driven: true, is_request_broken: false };
+        let mut body = Self { incoming, live: Some(Live { connection, lease, transfer }) };
         // An empty body is never polled.
-        if transfer.incoming.is_end_stream() {
-            transfer.finish();
+        if body.incoming.is_end_stream() {
+            body.finish();
         }
-        Self { wakes, transfer }
+        body
     }
-}
 
-impl Transfer {
     /// Gives the connection back. Called with the last piece of data rather than after it, since a
     /// reader who knows the length does not ask again.
     fn finish(&mut self) {
-        if let Some(live) = self.live.take() {
-            live.lease.release(live.connection);
+        if let Some(Live { connection, lease, transfer }) = self.live.take() {
+            lease.release(connection, transfer.exchange.since);
         }
     }
 
     /// Closes the connection and makes the error of it.
-    fn fail(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let live = self.live.take();
-        Poll::Ready(live.map(|live| Err(live.exchange.error(Sent::Maybe, fault))))
+    fn fail(&mut self, fault: Fault) -> Option<UpstreamError> {
+        self.live.take().map(|live| live.transfer.exchange.error(Sent::Maybe, fault))
     }
+}
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let Some(live) = &mut self.live else { return Poll::Ready(None) };
-        // The connection first: it fills the one slot that `incoming` then takes from. If it fails,
-        // `incoming` tells, after the data that came before.
-        if let Poll::Ready(Err(error)) = live.connection.poll_drive(cx) {
-            live.is_request_broken = is_request_body(&error);
-        }
+impl Transfer {
+    fn poll_data(
+        &mut self,
+        incoming: &mut Incoming,
+        machine: &mut Machine,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Fault>>> {
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
+            // The connection first: it fills the one slot that `incoming` then takes from. If it fails,
+            // `incoming` tells, after the data that came before.
+            let was_driven = mem::take(&mut self.is_driven);
+            if !was_driven && let Poll::Ready(Err(error)) = machine.poll_drive(cx) {
+                self.is_request_broken = is_request_body(&error);
+            }
+            match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers are for the next hop only if it asked for them, and nobody did.
                     let Ok(data) = frame.into_data() else { continue };
-                    live.last_data = Instant::now();
+                    self.exchange.end_step();
                     // The timer below is for silence; a provider that never pauses does not get there.
-                    if live.exchange.is_over(live.last_data) {
-                        return self.fail(UpstreamErrorKind::TotalTimeout.into());
-                    }
-                    if self.incoming.is_end_stream() {
-                        self.finish();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                    let is_over = self.exchange.is_over();
+                    let over = UpstreamErrorKind::TotalTimeout;
+                    return Poll::Ready(Some(if is_over { Err(over.into()) } else { Ok(data) }));
                 }
-                Poll::Ready(Some(Err(_))) if live.is_request_broken => {
-                    return self.fail(UpstreamErrorKind::RequestBody.into());
+                Poll::Ready(Some(Err(_))) if self.is_request_broken => {
+                    return Poll::Ready(Some(Err(UpstreamErrorKind::RequestBody.into())));
                 }
-                Poll::Ready(Some(Err(error))) => return self.fail(Fault::mid_body(error)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Fault::mid_body(error)))),
                 Poll::Ready(None) => {
-                    self.finish();
+                    self.exchange.end_step();
                     return Poll::Ready(None);
                 }
+                Poll::Pending if was_driven => {}
                 // Hyper ends `incoming` before the connection; if it ever did not, nobody would wake us.
-                Poll::Pending if live.connection.has_ended() => {
-                    return self.fail(UpstreamErrorKind::ClosedMidBody.into());
+                Poll::Pending if machine.has_ended() => {
+                    return Poll::Ready(Some(Err(UpstreamErrorKind::ClosedMidBody.into())));
                 }
                 Poll::Pending => break,
             }
         }
-        let (since, limit) = (live.last_data, live.exchange.timeouts.read);
-        match live.exchange.poll_expired(since, limit, UpstreamErrorKind::ReadTimeout, cx) {
-            Poll::Ready(kind) => self.fail(kind.into()),
-            Poll::Pending => Poll::Pending,
-        }
+        let limit = (self.exchange.timeouts().read, UpstreamErrorKind::ReadTimeout);
+        let times = (self.exchange.since, Instant::now());
+        let expired = self.exchange.poll_expired(&mut machine.alarm, times, limit, cx);
+        expired.map(|kind| Some(Err(kind.into())))
     }
 }
 
@@ -136,15 +134,31 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let Self { wakes, transfer } = &mut *self;
-        wakes.poll(cx, |cx| transfer.poll_frame(cx))
+        let Self { incoming, live: Some(Live { connection, transfer, .. }) } = &mut *self else {
+            return Poll::Ready(None);
+        };
+        let Connection { wakes, machine, .. } = &mut **connection;
+        let outcome = match ready!(wakes.poll(cx, |cx| transfer.poll_data(incoming, machine, cx))) {
+            Some(Ok(data)) => {
+                if incoming.is_end_stream() {
+                    self.finish();
+                }
+                Some(Ok(Frame::data(data)))
+            }
+            Some(Err(fault)) => self.fail(fault).map(Err),
+            None => {
+                self.finish();
+                None
+            }
+        };
+        Poll::Ready(outcome)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.transfer.live.is_none() || self.transfer.incoming.is_end_stream()
+        self.live.is_none() || self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.transfer.incoming.size_hint()
+        self.incoming.size_hint()
     }
 }

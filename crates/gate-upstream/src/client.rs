@@ -2,11 +2,14 @@
 //! case in which nobody can have seen it.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use http::Request;
-use tokio::time::{Instant, timeout_at};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::timeout_at;
 
 use crate::RequestBody;
 use crate::body::UpstreamBody;
@@ -16,11 +19,10 @@ use crate::dial::{Dial, Dialer};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
 use crate::exchange::Exchange;
-use crate::pool::{Identity, Lease, Pool, PoolStats, Turn};
+use crate::pool::{HashedBefore, Identity, Lease, Pool, PoolStats, Turn};
 use crate::request::UpstreamRequest;
 use crate::resolver::Resolver;
 use crate::response::{Timings, UpstreamResponse, settle_framing};
-use crate::settings::Timeouts;
 use crate::tls::{self, TlsSetups};
 use crate::wire::Transport;
 
@@ -38,7 +40,7 @@ struct Shared {
     dialer: Dialer,
     resolver: Resolver,
     tls: TlsSetups,
-    pools: RwLock<HashMap<Identity, Arc<Pool>>>,
+    pools: RwLock<HashMap<Identity, Arc<Pool>, BuildHasherDefault<HashedBefore>>>,
 }
 
 impl UpstreamClient {
@@ -88,7 +90,7 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: UpstreamRequest,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
-        self.send_in(endpoint, request, *endpoint.timeouts(), Again::Copy)
+        self.send_in(endpoint, request, endpoint.timeouts().total, Again::Copy)
     }
 
     /// Does the same, but the whole, the response body included, must be over within `limit`, if the
@@ -105,9 +107,8 @@ impl UpstreamClient {
         request: UpstreamRequest,
         limit: Duration,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
-        let timeouts = *endpoint.timeouts();
-        let total = timeouts.total.map_or(limit, |total| total.min(limit));
-        self.send_in(endpoint, request, Timeouts { total: Some(total), ..timeouts }, Again::Copy)
+        let total = endpoint.timeouts().total.map_or(limit, |total| total.min(limit));
+        self.send_in(endpoint, request, Some(total), Again::Copy)
     }
 
     /// As [`send`](Self::send) for a caller who can make the request anew, so that no copy of it is made for
@@ -124,38 +125,44 @@ impl UpstreamClient {
         request: UpstreamRequest,
         remake: &'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send),
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> + 'a {
-        self.send_in(endpoint, request, *endpoint.timeouts(), Again::Remake(remake))
+        self.send_in(endpoint, request, endpoint.timeouts().total, Again::Remake(remake))
     }
 
-    async fn send_in(
+    fn send_in(
         &self,
         endpoint: &Endpoint,
         request: UpstreamRequest,
-        timeouts: Timeouts,
+        total: Option<Duration>,
         again: Again<'_>,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        let exchange = Exchange::start(endpoint.shared_name(), timeouts);
-        let unsent = |fault| exchange.error(Sent::Nothing, fault);
-        let request = request.into_http(endpoint).map_err(unsent)?;
-        let mut timings = Timings::default();
-        let lease = self.lease(endpoint, &exchange, &mut timings).await;
-        let lease = lease.map_err(|error| error.after(timings))?;
-        let idle = lease.checkout();
-        let progress = Progress { exchange, lease, idle, again };
-        let outcome = self.send_on(endpoint, request, progress, &mut timings).await;
-        outcome.map_err(|error| error.after(timings))
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
+        let mut exchange = Exchange::start(endpoint, total);
+        // Written now, so that the future carries it in one form.
+        let request = request.into_http(endpoint);
+        async move {
+            let request = request.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
+            let mut timings = Timings::default();
+            let lease = self.lease(endpoint, &mut exchange, &mut timings).await;
+            let lease = lease.map_err(|error| error.after(timings))?;
+            let idle = lease.checkout(exchange.since);
+            let progress = Progress { exchange, lease, idle, again };
+            let outcome = self.send_on(endpoint, request, progress, &mut timings).await;
+            outcome.map_err(|error| error.after(timings))
+        }
     }
 
     /// Waits for the right to one connection.
     pub(crate) async fn lease(
         &self,
         endpoint: &Endpoint,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         timings: &mut Timings,
     ) -> Result<Lease, UpstreamError> {
-        let begin = Instant::now();
-        let lease = self.pool(endpoint.identity()).lease(exchange.total).await;
-        timings.pool_wait = begin.elapsed();
+        let pool = self.pool(endpoint.identity());
+        if let Some(lease) = pool.try_lease() {
+            return Ok(lease);
+        }
+        let lease = Box::pin(pool.lease(exchange.total)).await;
+        timings.pool_wait = exchange.end_step();
         lease.map_err(|fault| exchange.error(Sent::Nothing, fault))
     }
 
@@ -202,59 +209,45 @@ impl UpstreamClient {
 
     /// Sends the request on the idle connection if there is one, else, or if that was closed, on a
     /// new one.
-    pub(crate) async fn send_on(
+    pub(crate) fn send_on(
         &self,
         endpoint: &Endpoint,
         mut request: Request<RequestBody>,
         progress: Progress<'_>,
         timings: &mut Timings,
-    ) -> Result<UpstreamResponse, UpstreamError> {
+    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
         let Progress { mut exchange, lease, mut idle, mut again } = progress;
         let method = request.method().clone();
-        loop {
-            let (mut connection, is_kept) = match idle.take() {
-                Some(connection) => {
-                    timings.reused = true;
-                    (connection, true)
+        async move {
+            loop {
+                let (mut connection, is_kept) = match idle.take() {
+                    Some(connection) => {
+                        timings.reused = true;
+                        (connection, true)
+                    }
+                    // Boxed: it is rare, and would be half of every request's future.
+                    None => Box::pin(self.connect(endpoint, &lease, &mut exchange, timings)).await?,
+                };
+                let copy = if is_kept { again.copy(&request) } else { None };
+                let upload = request.body().upload();
+                let head = pin!(connection.machine.send(request));
+                let outcome = exchange.head(&mut connection, upload, head).await;
+                timings.first_byte = Some(exchange.end_step());
+                let error = match outcome {
+                    Ok(response) => {
+                        return respond(response, &method, (connection, lease, exchange), timings);
+                    }
+                    Err(error) => error,
+                };
+                if !is_kept || !is_stale(&error) {
+                    return Err(error);
                 }
-                // Boxed: it is rare, and would be half of every request's future.
-                None => Box::pin(self.connect(endpoint, &lease, &exchange, timings)).await?,
-            };
-            // The copy of the headers costs a fraction of a microsecond; the body is shared.
-            let copy = if is_kept && matches!(again, Again::Copy) { copy_of(&request) } else { None };
-            let begin = Instant::now();
-            let outcome = exchange.head(&mut connection, request).await;
-            timings.first_byte = Some(begin.elapsed());
-            match outcome {
-                Ok(response) => {
-                    let (mut head, incoming) = response.into_parts();
-                    let settled = settle_framing(&mut head, &method, &incoming);
-                    let is_close_delimited =
-                        settled.map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
-                    return Ok(UpstreamResponse {
-                        status: head.status,
-                        version: head.version,
-                        headers: head.headers,
-                        body: UpstreamBody::new(incoming, connection, lease, exchange),
-                        timings: *timings,
-                        is_close_delimited,
-                    });
-                }
-                Err(error) if is_kept && is_stale(&error) => {
-                    let second = match &mut again {
-                        Again::Copy => copy.filter(|copy| !copy.body().is_spent()),
-                        Again::Remake(remake) => {
-                            remake().and_then(|request| request.into_http(endpoint).ok())
-                        }
-                    };
-                    let Some(second) = second else { return Err(error) };
-                    lease.pool().count_retried();
-                    exchange.retries += 1;
-                    timings.retries = exchange.retries;
-                    timings.first_byte = None;
-                    request = second;
-                }
-                Err(error) => return Err(error),
+                let Some(second) = again.request(copy, endpoint) else { return Err(error) };
+                lease.pool().count_retried();
+                exchange.retries += 1;
+                timings.retries = exchange.retries;
+                timings.first_byte = None;
+                request = second;
             }
         }
     }
@@ -265,14 +258,13 @@ impl UpstreamClient {
         &self,
         endpoint: &Endpoint,
         lease: &Lease,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         timings: &mut Timings,
     ) -> Result<(Box<Connection>, bool), UpstreamError> {
-        let begin = Instant::now();
         let turn = lease.turn(exchange.total).await;
-        timings.pool_wait += begin.elapsed();
+        timings.pool_wait += exchange.end_step();
         let (turn, has_waited) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
-        let idle = if has_waited { lease.checkout() } else { None };
+        let idle = if has_waited { lease.checkout(exchange.since) } else { None };
         timings.reused = idle.is_some();
         match idle {
             Some(connection) => Ok((connection, true)),
@@ -285,13 +277,13 @@ impl UpstreamClient {
         &self,
         endpoint: &Endpoint,
         (lease, _turn): (&Lease, Turn),
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         timings: &mut Timings,
     ) -> Result<Box<Connection>, UpstreamError> {
         let (unsent, total) = (|fault| exchange.error(Sent::Nothing, fault), exchange.total);
         let mut dial = Dial::new(endpoint.identity(), timings);
         let dialing = self.transport(&mut dial);
-        let deadline = earlier(after(Instant::now(), exchange.timeouts.connection), total);
+        let deadline = earlier(after(exchange.since, exchange.timeouts().connection), total);
         let transport = match deadline {
             None => dialing.await,
             Some(deadline) => timeout_at(deadline, dialing).await.unwrap_or_else(|_| {
@@ -303,7 +295,9 @@ impl UpstreamClient {
         let pool = lease.pool();
         pool.count_opened();
         let connection = Connection::open(transport, pool.retirement()).await;
-        connection.map(Box::new).map_err(|error| unsent(Fault::before_head(error)))
+        let connection = connection.map_err(|error| unsent(Fault::before_head(error)))?;
+        exchange.end_step();
+        Ok(Box::new(connection))
     }
 
     async fn transport(&self, dial: &mut Dial<'_>) -> Result<Transport, Fault> {
@@ -335,6 +329,29 @@ pub(crate) enum Again<'a> {
     Remake(&'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send)),
 }
 
+impl Again<'_> {
+    /// Returns what is kept of a request that is about to be sent. The copy of the headers costs a fraction
+    /// of a microsecond; the body is shared.
+    fn copy(&self, request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
+        match self {
+            Self::Copy => copy_of(request).map(Box::new),
+            Self::Remake(_) => None,
+        }
+    }
+
+    /// Returns the request for the second time.
+    fn request(
+        &mut self,
+        copy: Option<Box<Request<RequestBody>>>,
+        endpoint: &Endpoint,
+    ) -> Option<Request<RequestBody>> {
+        match self {
+            Self::Copy => copy.map(|copy| *copy).filter(|copy| !copy.body().is_spent()),
+            Self::Remake(remake) => remake()?.into_http(endpoint).ok(),
+        }
+    }
+}
+
 /// Returns the request once more; `None` if its body passes only once and was taken.
 fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let mut copy = Request::new(request.body().try_clone()?);
@@ -344,6 +361,26 @@ fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     Some(copy)
 }
 
+/// Makes a response of its head and of what its body comes over.
+pub(crate) fn respond(
+    response: Response<Incoming>,
+    method: &Method,
+    (connection, lease, exchange): (Box<Connection>, Lease, Exchange),
+    timings: &Timings,
+) -> Result<UpstreamResponse, UpstreamError> {
+    let (mut head, incoming) = response.into_parts();
+    let is_close_delimited = settle_framing(&mut head, method, &incoming)
+        .map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
+    Ok(UpstreamResponse {
+        status: head.status,
+        version: head.version,
+        headers: head.headers,
+        body: UpstreamBody::new(incoming, connection, lease, exchange),
+        timings: *timings,
+        is_close_delimited,
+    })
+}
+
 fn is_stale(error: &UpstreamError) -> bool {
     error.sent() == Sent::Nothing && error.kind() == UpstreamErrorKind::Closed
 }
@@ -351,8 +388,8 @@ fn is_stale(error: &UpstreamError) -> bool {
 #[cfg(test)]
 impl UpstreamClient {
     /// Takes the right to one connection without sending anything.
-    pub(crate) async fn take_lease(&self, endpoint: &Endpoint) -> Lease {
-        self.pool(endpoint.identity()).lease(None).await.unwrap()
+    pub(crate) fn take_lease(&self, endpoint: &Endpoint) -> Lease {
+        self.pool(endpoint.identity()).try_lease().unwrap()
     }
 
     /// Returns the memory of names.

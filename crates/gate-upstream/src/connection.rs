@@ -17,6 +17,8 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use crate::RequestBody;
+use crate::deadline::Alarm;
+use crate::wakes::Wakes;
 use crate::wire::{Transport, Wire, WireState};
 
 /// Returns the runtime of the calling thread.
@@ -26,16 +28,27 @@ pub(crate) fn here() -> Option<runtime::Id> {
 
 /// A connection and when it has to go.
 pub(crate) struct Connection {
-    sender: http1::SendRequest<RequestBody>,
-    driver: http1::Connection<TokioIo<Wire>, RequestBody>,
-    progress: Arc<WireState>,
-    has_ended: bool,
+    /// Through which everything of an exchange is polled, from the first byte sent to the last one read.
+    pub(crate) wakes: Wakes,
+    pub(crate) machine: Machine,
     /// The runtime that its socket wakes.
     home: Option<runtime::Id>,
+    /// The runtime that its timer wakes.
+    user: Option<runtime::Id>,
     /// When it is too old for a further request.
     pub(crate) retire_at: Option<Instant>,
     /// When it last came back to the pool.
     pub(crate) idle_since: Instant,
+}
+
+/// What moves the bytes of a connection.
+pub(crate) struct Machine {
+    sender: http1::SendRequest<RequestBody>,
+    driver: http1::Connection<TokioIo<Wire>, RequestBody>,
+    progress: Arc<WireState>,
+    has_ended: bool,
+    /// The timer of the exchange under way. It stays where it is set, since the next one ends later.
+    pub(crate) alarm: Alarm,
 }
 
 impl Connection {
@@ -44,10 +57,56 @@ impl Connection {
         let progress = Arc::new(WireState::default());
         let wire = TokioIo::new(Wire::new(transport, Arc::clone(&progress)));
         let (sender, driver) = http1::handshake(wire).await?;
+        let machine = Machine { sender, driver, progress, has_ended: false, alarm: Alarm::default() };
         let (home, idle_since) = (here(), Instant::now());
-        Ok(Self { sender, driver, progress, has_ended: false, home, retire_at, idle_since })
+        Ok(Self { wakes: Wakes::new(), machine, home, user: home, retire_at, idle_since })
     }
 
+    /// Tells whether the connection was made in this runtime. Elsewhere it works as well, but each
+    /// readiness of its socket then crosses from one thread to another.
+    pub(crate) fn is_at_home(&self, here: Option<runtime::Id>) -> bool {
+        self.home == here
+    }
+
+    /// Prepares for an exchange in this runtime.
+    pub(crate) fn begin(&mut self, here: Option<runtime::Id>) {
+        if self.user != here {
+            // A timer cannot be asked any more once its runtime has ended.
+            self.machine.alarm = Alarm::default();
+            self.user = here;
+        }
+    }
+
+    /// Takes the connection apart after an answer that ended HTTP on it: the transport, and what was
+    /// read behind that answer. `None` if the connection still speaks HTTP.
+    pub(crate) fn into_transport(mut self) -> Option<(Transport, Bytes)> {
+        self.machine.has_run_out().then(|| {
+            let parts = self.machine.driver.into_parts();
+            (parts.io.into_inner().into_transport(), parts.read_buf)
+        })
+    }
+
+    /// Ends an exchange and returns whether there may be another: see [`is_reusable`](Self::is_reusable).
+    ///
+    /// hyper mostly knows it from the poll that brought the end of the answer, and then is not asked again.
+    /// A connection that nobody uses holds on to no task, whose memory would else stay as long as it does.
+    pub(crate) fn end(&mut self) -> bool {
+        self.wakes.forget_task();
+        !self.machine.has_ended && (self.machine.sender.is_ready() || self.is_reusable())
+    }
+
+    /// Finds out, without waiting, whether the connection can take a request: both messages of the
+    /// last exchange are complete, both sides want to go on, and the server has neither closed it
+    /// nor sent anything unasked.
+    ///
+    /// The driver is polled once, since only reading tells: a close that arrived while nobody looked
+    /// leaves the sender "ready".
+    pub(crate) fn is_reusable(&mut self) -> bool {
+        !self.machine.has_run_out() && self.machine.sender.is_ready()
+    }
+}
+
+impl Machine {
     /// Hands a request over. The future yields the response head, but only
     /// [`poll_drive`](Self::poll_drive) makes it come.
     pub(crate) fn send(
@@ -69,12 +128,6 @@ impl Connection {
         outcome
     }
 
-    /// Tells whether the connection was made in this runtime. Elsewhere it works as well, but each
-    /// readiness of its socket then crosses from one thread to another.
-    pub(crate) fn is_at_home(&self, here: Option<runtime::Id>) -> bool {
-        self.home == here
-    }
-
     /// Returns whether the connection has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
@@ -85,45 +138,25 @@ impl Connection {
         &self.progress
     }
 
-    /// Takes the connection apart after an answer that ended HTTP on it: the transport, and what was
-    /// read behind that answer. `None` if the connection still speaks HTTP.
-    pub(crate) fn into_transport(mut self) -> Option<(Transport, Bytes)> {
+    /// Moves bytes without waiting, and returns whether the connection has ended.
+    ///
+    /// The poll uses no waker, and is exempt from tokio's budget, under which a busy task would find every
+    /// connection alive.
+    fn has_run_out(&mut self) -> bool {
         if !self.has_ended {
             let mut cx = Context::from_waker(Waker::noop());
             let outcome = Pin::new(&mut unconstrained(&mut self.driver)).poll(&mut cx);
             self.has_ended = outcome.is_ready();
         }
-        if !self.has_ended {
-            return None;
-        }
-        let parts = self.driver.into_parts();
-        Some((parts.io.into_inner().into_transport(), parts.read_buf))
-    }
-
-    /// Finds out, without waiting, whether the connection can take a request: both messages of the
-    /// last exchange are complete, both sides want to go on, and the server has neither closed it
-    /// nor sent anything unasked.
-    ///
-    /// The driver is polled once, since only reading tells: a close that arrived while nobody looked
-    /// leaves the sender "ready". The poll uses no waker. A pooled connection thus holds on to no
-    /// task, whose memory would otherwise stay as long as the connection does. It is also exempt from
-    /// tokio's budget, under which a busy task would find every connection alive.
-    pub(crate) fn is_reusable(&mut self) -> bool {
-        if self.has_ended {
-            return false;
-        }
-        let mut cx = Context::from_waker(Waker::noop());
-        let outcome = Pin::new(&mut unconstrained(&mut self.driver)).poll(&mut cx);
-        self.has_ended = outcome.is_ready();
-        !self.has_ended && self.sender.is_ready()
+        self.has_ended
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("progress", &self.progress)
-            .field("has_ended", &self.has_ended)
+            .field("progress", &self.machine.progress)
+            .field("has_ended", &self.machine.has_ended)
             .finish_non_exhaustive()
     }
 }

@@ -29,25 +29,36 @@ pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whether the timer was asked since it was set, and will wake whoever asked.
+    is_set: bool,
 }
 
 impl Alarm {
-    /// Is ready once `deadline` has passed, and wakes the task then.
+    /// Is ready if `deadline` has passed by `now`, and else wakes the task then. It has to be asked with
+    /// the same waker each time: a timer that is set is not asked again.
     ///
     /// That holds for a busy task, too. A connection that always has bytes uses up tokio's budget
     /// for the turn, after which a timer says "not yet" whatever the time is, turn after turn. So the
     /// clock is asked first, and the timer is exempt from the budget.
-    pub(crate) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, deadline: Instant, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if deadline <= now {
+            return Poll::Ready(());
+        }
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if sleep.deadline() > deadline {
+        let is_due_between = now < sleep.deadline() && sleep.deadline() <= deadline;
+        if self.is_set && is_due_between {
+            return Poll::Pending;
+        }
+        if !is_due_between {
             sleep.as_mut().reset(deadline);
         }
-        while Instant::now() < deadline {
-            if Pin::new(&mut unconstrained(sleep.as_mut())).poll(cx).is_pending() {
-                return Poll::Pending;
+        while Pin::new(&mut unconstrained(sleep.as_mut())).poll(cx).is_ready() {
+            if sleep.deadline() == deadline {
+                return Poll::Ready(());
             }
             sleep.as_mut().reset(deadline);
         }
-        Poll::Ready(())
+        self.is_set = true;
+        Poll::Pending
     }
 }

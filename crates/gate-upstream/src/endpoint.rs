@@ -182,12 +182,12 @@ impl Endpoint {
             endpoint: config.name.to_string(),
             authority: config.authority.clone(),
         })?;
-        let identity = pool::Identity {
-            host: authority.host().trim_matches(['[', ']']).to_ascii_lowercase(),
-            port: authority.port_u16().unwrap_or(config.scheme.default_port()),
-            tls: (config.scheme == Scheme::Https).then_some(config.tls),
-            settings: config.pool,
-        };
+        let identity = pool::Identity::new(
+            authority.host().trim_matches(['[', ']']).to_ascii_lowercase(),
+            authority.port_u16().unwrap_or(config.scheme.default_port()),
+            (config.scheme == Scheme::Https).then_some(config.tls),
+            config.pool,
+        );
         let default_version = match config.kind {
             ProviderKind::Anthropic => Some(config.default_version.unwrap_or(anthropic::DEFAULT_VERSION)),
             ProviderKind::OpenAi => None,
@@ -308,13 +308,13 @@ fn parse_authority(config: &EndpointConfig) -> Result<Authority, EndpointError> 
 /// Joins `prefix` and `path`, and the two queries where there are any, without touching an octet of
 /// either: what a client encoded stays encoded.
 fn join(prefix: &str, path: &str, configured: Option<&str>, client: Option<&str>) -> String {
-    let queries = [configured, client].map(|query| query.filter(|query| !query.is_empty()));
-    let room = queries.iter().flatten().map(|query| query.len() + 1).sum::<usize>();
+    let queries = [configured, client].into_iter().flatten().filter(|query| !query.is_empty());
+    let room: usize = queries.clone().map(|query| query.len() + 1).sum();
     let mut joined = String::with_capacity(prefix.len() + path.len() + room);
     joined.push_str(prefix);
     joined.push_str(path);
-    for (separator, query) in ['?', '&'].into_iter().zip(queries.iter().flatten()) {
-        joined.push(separator);
+    for (at, query) in queries.enumerate() {
+        joined.push(if at == 0 { '?' } else { '&' });
         joined.push_str(query);
     }
     joined

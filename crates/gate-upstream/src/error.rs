@@ -136,9 +136,9 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
-    pub(crate) fn new(endpoint: &Arc<str>, sent: Sent, retries: u32, fault: Fault) -> Self {
+    pub(crate) fn new(endpoint: Arc<str>, sent: Sent, retries: u32, fault: Fault) -> Self {
         let (kind, cause) = (fault.kind, fault.cause);
-        Self { endpoint: Arc::clone(endpoint), kind, sent, retries, timings: None, cause }
+        Self { endpoint, kind, sent, retries, timings: None, cause }
     }
 
     /// Says how long each step took that was taken.

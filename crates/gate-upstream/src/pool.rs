@@ -1,5 +1,6 @@
 //! Connections of one identity: at most so many at once, unused ones kept for a while, newest first.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +18,44 @@ use crate::settings::{PoolSettings, TlsSettings};
 ///
 /// The settings count as well. A configuration with another limit gets a pool of its own, and the old
 /// one empties as its requests end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
+    /// Made once, since every request looks its pool up.
+    hash: u64,
     pub(crate) host: String,
     pub(crate) port: u16,
     /// `None` is plain HTTP.
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) settings: PoolSettings,
+}
+
+impl Identity {
+    pub(crate) fn new(host: String, port: u16, tls: Option<TlsSettings>, settings: PoolSettings) -> Self {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((&host, port, &tls, &settings));
+        Self { hash, host, port, tls, settings }
+    }
+}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// The hasher of a map of identities, which bring their hash along.
+#[derive(Default)]
+pub(crate) struct HashedBefore(u64);
+
+impl Hasher for HashedBefore {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Numbers about the connections to one server.
@@ -86,13 +118,16 @@ impl Pool {
         }
     }
 
+    /// Returns the right to one connection, if one is free.
+    pub(crate) fn try_lease(self: &Arc<Self>) -> Option<Lease> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(Lease { pool: Arc::clone(self), _permit: permit })
+    }
+
     /// Waits for the right to one connection: until the pool's limit or `total`.
     pub(crate) async fn lease(self: &Arc<Self>, total: Option<Instant>) -> Result<Lease, Fault> {
-        let lease = |permit| Lease { pool: Arc::clone(self), _permit: permit };
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(lease(permit));
-        }
-        self.wait(&self.permits, total).await.map(lease)
+        let permit = self.wait(&self.permits, total).await?;
+        Ok(Lease { pool: Arc::clone(self), _permit: permit })
     }
 
     async fn wait(
@@ -162,9 +197,9 @@ impl Pool {
         }
     }
 
-    /// Takes the newest idle connection that is alive, and closes those that are not. One of the caller's
-    /// own runtime comes before all others.
-    fn checkout(&self) -> Option<Box<Connection>> {
+    /// Takes the newest idle connection that is alive at `now`, and closes those that are not. One of the
+    /// caller's own runtime comes before all others.
+    fn checkout(&self, now: Instant) -> Option<Box<Connection>> {
         let here = connection::here();
         loop {
             let mut connection = {
@@ -174,15 +209,15 @@ impl Pool {
                     None => idle.pop()?,
                 }
             };
-            if !self.has_expired(&connection, Instant::now()) && connection.is_reusable() {
+            if !self.has_expired(&connection, now) && connection.is_reusable() {
+                connection.begin(here);
                 self.reused.fetch_add(1, Relaxed);
                 return Some(connection);
             }
         }
     }
 
-    fn put_back(&self, mut connection: Box<Connection>) {
-        let now = Instant::now();
+    fn put_back(&self, mut connection: Box<Connection>, now: Instant) {
         connection.idle_since = now;
         if self.has_expired(&connection, now) {
             return;
@@ -191,7 +226,7 @@ impl Pool {
         // The oldest lie first. Looking at those alone keeps the cost flat, and without a ticker
         // every return still cleans up behind itself.
         let outdated = idle.iter().take_while(|c| self.has_expired(c, now)).count();
-        let expired: Idle = idle.drain(..outdated).collect();
+        let expired = (outdated > 0).then(|| idle.drain(..outdated).collect::<Idle>());
         idle.push(connection);
         drop(idle);
         drop(expired);
@@ -234,16 +269,16 @@ impl Lease {
         Ok((Turn(permit), true))
     }
 
-    /// Takes an idle connection, if one is alive.
-    pub(crate) fn checkout(&self) -> Option<Box<Connection>> {
-        self.pool.checkout()
+    /// Takes an idle connection, if one is alive at `now`.
+    pub(crate) fn checkout(&self, now: Instant) -> Option<Box<Connection>> {
+        self.pool.checkout(now)
     }
 
-    /// Keeps the connection for the next request if it can serve one, else closes it. The permit is
-    /// given back after that, so a request that waits for it finds the connection.
-    pub(crate) fn release(self, mut connection: Box<Connection>) {
-        if connection.is_reusable() {
-            self.pool.put_back(connection);
+    /// Keeps the connection for the next request if it can serve one, else closes it; it has been idle
+    /// since `now`. The permit is given back after that, so a request that waits for it finds the connection.
+    pub(crate) fn release(self, mut connection: Box<Connection>, now: Instant) {
+        if connection.end() {
+            self.pool.put_back(connection, now);
         }
     }
 }

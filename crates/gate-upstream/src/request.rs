@@ -69,11 +69,11 @@ impl UpstreamRequest {
         if let Some((name, value)) = credential(self.credential, endpoint)? {
             headers.insert(name, value);
         }
-        // RFC 9110 §8.6: a method that usually has a body says so even when it is empty.
+        // RFC 9110 §8.6: a method that usually has a body says so even when it is empty. Of any other length
+        // hyper says it itself, and sends chunks where there is none.
         let expects_body = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
-        // Without a length hyper sends chunks.
-        if let Some(length) = self.body.len().filter(|length| expects_body || *length > 0) {
-            headers.insert(header::CONTENT_LENGTH, length.into());
+        if expects_body && self.body.is_empty() {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
 
         let mut request = Request::new(self.body);

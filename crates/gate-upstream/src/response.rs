@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version, response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -68,14 +68,19 @@ pub(crate) fn settle_framing(
     if is_bare {
         head.headers.remove(TRANSFER_ENCODING);
     }
+    let mut lines = head.headers.get_all(CONTENT_LENGTH).iter();
+    let (line, other) = (lines.next(), lines.next());
     // A length beside a coding is how responses are smuggled: the next reader must not see it.
     let length = match body.size_hint().exact() {
         _ if is_bare || is_chunked => None,
         _ if is_about_another => announced_length(&head.headers),
-        exact => exact.filter(|_| head.headers.contains_key(CONTENT_LENGTH)),
+        exact => exact.filter(|_| line.is_some()),
     };
-    // `2, 2` is legal to receive (RFC 9110 §8.6) and not to pass on, and neither are two lines.
+    // `2, 2` is legal to receive (RFC 9110 §8.6) and not to pass on, and neither are two lines. One
+    // that is written as we would write it stays.
+    let is_settled = other.is_none() && line.map(plain_length) == length.map(Some);
     match length {
+        _ if is_settled => {}
         Some(length) => drop(head.headers.insert(CONTENT_LENGTH, length.into())),
         None => drop(head.headers.remove(CONTENT_LENGTH)),
     }
@@ -110,6 +115,12 @@ fn announced_length(headers: &HeaderMap) -> Option<u64> {
         }
     }
     announced
+}
+
+/// Returns the length that a line names in the one way in which a number is written.
+fn plain_length(line: &HeaderValue) -> Option<u64> {
+    let digits = line.to_str().ok()?;
+    if digits.len() > 1 && digits.starts_with('0') { None } else { parse_length(digits) }
 }
 
 fn parse_length(digits: &str) -> Option<u64> {

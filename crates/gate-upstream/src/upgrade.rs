@@ -3,24 +3,23 @@
 
 use std::fmt;
 use std::io::{self, Cursor, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::{Method, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
-use crate::client::UpstreamClient;
+use crate::RequestBody;
+use crate::client::{UpstreamClient, respond};
 use crate::endpoint::Endpoint;
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
 use crate::exchange::Exchange;
 use crate::pool::Lease;
 use crate::request::UpstreamRequest;
-use crate::response::{Timings, UpstreamResponse, settle_framing};
+use crate::response::{Timings, UpstreamResponse};
 use crate::wire::Transport;
-use crate::{RequestBody, UpstreamBody};
 
 /// What a provider made of the wish to speak WebSocket.
 #[derive(Debug)]
@@ -66,7 +65,7 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: UpstreamRequest,
     ) -> Result<Upgrade, UpstreamError> {
-        let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
+        let exchange = Exchange::start(endpoint, endpoint.timeouts().total);
         let request = request.into_http(endpoint);
         let mut request = request.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -83,19 +82,19 @@ impl UpstreamClient {
         mut exchange: Exchange,
         timings: &mut Timings,
     ) -> Result<Upgrade, UpstreamError> {
-        let lease = self.lease(endpoint, &exchange, timings).await?;
-        let begin = Instant::now();
+        let lease = self.lease(endpoint, &mut exchange, timings).await?;
         let turn = lease.turn(exchange.total).await;
-        timings.pool_wait += begin.elapsed();
+        timings.pool_wait += exchange.end_step();
         let (turn, _) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
-        let mut connection = self.dial(endpoint, (&lease, turn), &exchange, timings).await?;
-        let begin = Instant::now();
-        let response = exchange.head(&mut connection, request).await;
-        timings.first_byte = Some(begin.elapsed());
+        let mut connection = self.dial(endpoint, (&lease, turn), &mut exchange, timings).await?;
+        let upload = request.body().upload();
+        let head = pin!(connection.machine.send(request));
+        let response = exchange.head(&mut connection, upload, head).await;
+        timings.first_byte = Some(exchange.end_step());
         let response = response?;
 
-        let (mut head, incoming) = response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS && is_websocket(&head.headers) {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && is_websocket(response.headers()) {
+            let (head, incoming) = response.into_parts();
             drop(incoming);
             let parts = connection
                 .into_transport()
@@ -103,16 +102,7 @@ impl UpstreamClient {
             let io = UpgradedIo::new(parts, lease);
             return Ok(Upgrade::Switched { headers: head.headers, io, timings: *timings });
         }
-        let is_close_delimited = settle_framing(&mut head, &Method::GET, &incoming)
-            .map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
-        Ok(Upgrade::Refused(UpstreamResponse {
-            status: head.status,
-            version: head.version,
-            headers: head.headers,
-            body: UpstreamBody::new(incoming, connection, lease, exchange),
-            timings: *timings,
-            is_close_delimited,
-        }))
+        respond(response, &Method::GET, (connection, lease, exchange), timings).map(Upgrade::Refused)
     }
 }
 

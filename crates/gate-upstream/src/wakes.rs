@@ -16,8 +16,7 @@ const POLLED: u8 = 1;
 /// Something has happened that no poll has seen.
 const WOKEN: u8 = 2;
 
-/// The wake-ups of one exchange.
-#[derive(Clone)]
+/// The wake-ups of the exchanges of one connection, one after another.
 pub(crate) struct Wakes {
     shared: Arc<Shared>,
     /// What is polled gets this one.
@@ -36,6 +35,11 @@ impl Wakes {
         let shared = Shared { state: AtomicU8::new(WOKEN), task: Mutex::new(Waker::noop().clone()) };
         let shared = Arc::new(shared);
         Self { waker: Waker::from(Arc::clone(&shared)), shared }
+    }
+
+    /// Lets go of the task that polled last.
+    pub(crate) fn forget_task(&self) {
+        Waker::noop().clone_into(&mut self.shared.task.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Polls, if anything has happened since this was last pending.

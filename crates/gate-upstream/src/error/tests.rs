@@ -26,9 +26,9 @@ fn exhaustion_of_this_machine_is_not_blamed_on_the_provider() {
 
 #[test]
 fn an_error_says_what_happened_at_which_provider_and_its_source_why() {
-    let endpoint = Arc::from("openai.eu");
+    let endpoint: Arc<str> = Arc::from("openai.eu");
     let error = UpstreamError::new(
-        &endpoint,
+        Arc::clone(&endpoint),
         Sent::Nothing,
         0,
         Fault::connect(io::ErrorKind::ConnectionRefused.into()),
@@ -37,7 +37,7 @@ fn an_error_says_what_happened_at_which_provider_and_its_source_why() {
     assert_eq!(error.source().unwrap().to_string(), "connection refused");
     assert_eq!((error.kind(), error.sent()), (UpstreamErrorKind::Connect, Sent::Nothing));
 
-    let error = UpstreamError::new(&endpoint, Sent::Maybe, 0, UpstreamErrorKind::ReadTimeout.into());
+    let error = UpstreamError::new(endpoint, Sent::Maybe, 0, UpstreamErrorKind::ReadTimeout.into());
     assert_eq!(error.to_string(), "provider `openai.eu`: the response body fell silent");
     assert!(error.source().is_none());
 }

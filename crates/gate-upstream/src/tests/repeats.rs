@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
 
 use super::support::{OK, Peer, endpoint, exchange, memory, post, text};
 use crate::client::{Again, Progress};
@@ -17,11 +18,11 @@ async fn overtaken(
 ) -> (Request<RequestBody>, Progress<'static>) {
     let (response, peer) = exchange(client, listener, endpoint, OK).await;
     text(response.body).await.unwrap();
-    let lease = client.take_lease(endpoint).await;
-    let idle = lease.checkout();
+    let lease = client.take_lease(endpoint);
+    let idle = lease.checkout(Instant::now());
     assert!(idle.is_some());
     drop(peer);
-    let exchange = Exchange::start(endpoint.shared_name(), *endpoint.timeouts());
+    let exchange = Exchange::start(endpoint, endpoint.timeouts().total);
     let request = post("{\"n\":1}").into_http(endpoint).unwrap();
     (request, Progress { exchange, lease, idle, again: Again::Copy })
 }
