@@ -86,20 +86,24 @@ fn compressed() -> ApiError {
 /// Returns how the bytes of an answer are to be read.
 pub(crate) fn type_of_answer(headers: &HeaderMap) -> ContentType {
     let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        // Compressed although we asked for plain bytes: it passes, unread.
-        ContentType::Other
-    } else if essence.eq_ignore_ascii_case("text/event-stream") {
-        ContentType::EventStream
-    } else if essence.eq_ignore_ascii_case("application/json") {
+    let content_type = if is_type(text, "application/json") {
         ContentType::Json
+    } else if is_type(text, "text/event-stream") {
+        ContentType::EventStream
     } else {
-        ContentType::Other
+        return ContentType::Other;
+    };
+    match headers.get(CONTENT_ENCODING) {
+        // Compressed although we asked for plain bytes: it passes, unread.
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => ContentType::Other,
+        _ => content_type,
     }
+}
+
+/// Tells whether a media type is this one, whatever its parameters.
+fn is_type(media_type: &str, essence: &str) -> bool {
+    let (start, rest) = media_type.trim_start().split_at_checked(essence.len()).unwrap_or_default();
+    start.eq_ignore_ascii_case(essence) && matches!(rest.trim_start().bytes().next(), None | Some(b';'))
 }
 
 #[cfg(test)]
@@ -151,6 +155,9 @@ mod tests {
             ("text/event-stream", ContentType::EventStream),
             ("text/event-stream; charset=utf-8", ContentType::EventStream),
             ("application/json", ContentType::Json),
+            ("Application/JSON ;charset=utf-8", ContentType::Json),
+            ("application/jsonl", ContentType::Other),
+            ("application/json x", ContentType::Other),
             ("text/html", ContentType::Other),
             ("", ContentType::Other),
         ] {

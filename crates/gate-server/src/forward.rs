@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::answer::{Answer, Payload};
 use crate::attempts::{Answered, Errand, WhoseKey};
 use crate::auth::ClientCredentials;
+use crate::balance::Stop;
 use crate::body_memory::Bounds;
 use crate::error::{ApiError, ErrorCode, GATEWAY_ERROR, StreamDialect};
 use crate::exchange::Exchange;
@@ -170,7 +171,7 @@ where
         // follow on this connection.
         answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    mark(&mut answer.headers, endpoint.name(), stop.model.as_deref());
+    mark(&mut answer.headers, snapshot, &stop);
     Ok(answer)
 }
 
@@ -286,12 +287,13 @@ pub(crate) async fn blame_our_key(
 }
 
 /// Says who answered.
-pub(crate) fn mark(headers: &mut HeaderMap, provider: &str, model: Option<&str>) {
+pub(crate) fn mark(headers: &mut HeaderMap, snapshot: &Snapshot, stop: &Stop) {
     const MODEL: HeaderName = HeaderName::from_static("x-gateway-model");
-    for (name, value) in [(PROVIDER, Some(provider)), (MODEL, model)] {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(name, value);
-        }
+    if let Some(id) = snapshot.id(stop.provider) {
+        headers.insert(PROVIDER, id);
+    }
+    if let Some(model) = stop.model.as_deref().and_then(|model| HeaderValue::from_str(model).ok()) {
+        headers.insert(MODEL, model);
     }
 }
 

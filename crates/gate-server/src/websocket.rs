@@ -247,7 +247,7 @@ async fn ask(
             answer
         }
     };
-    forward::mark(&mut answer.headers, endpoint.name(), stop.model.as_deref());
+    forward::mark(&mut answer.headers, snapshot, &stop);
     Ok(answer)
 }
 
