@@ -3,6 +3,7 @@
 use gate_usage::ContentType;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
+use crate::client_headers::{ClientHeaders, Field};
 use crate::error::{ApiError, ErrorCode};
 use crate::form::Boundary;
 
@@ -13,12 +14,12 @@ use crate::form::Boundary;
 ///
 /// # Errors
 /// 415, with the header to send.
-pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn require_json(headers: ClientHeaders<'_>) -> Result<(), ApiError> {
     let refuse = |message: &'static str| Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
     if is_compressed(headers) {
         return Err(compressed());
     }
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let mut types = headers.get_all(Field::ContentType);
     let media_type = match (types.next(), types.next()) {
         (Some(one), None) => one.to_str().unwrap_or_default(),
         (None, _) => return refuse("the body has no type; send the header `content-type: application/json`"),
@@ -55,8 +56,8 @@ const FORM: &str = "multipart/form-data";
 ///
 /// # Errors
 /// 400 for a form without one boundary, 415 for one that is compressed.
-pub(crate) fn form_boundary(headers: &HeaderMap) -> Result<Option<Boundary>, ApiError> {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
+pub(crate) fn form_boundary(headers: ClientHeaders<'_>) -> Result<Option<Boundary>, ApiError> {
+    let mut types = headers.get_all(Field::ContentType);
     let (Some(media_type), None) = (types.next(), types.next()) else { return Ok(None) };
     let media_type = media_type.to_str().unwrap_or_default();
     let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
@@ -69,11 +70,8 @@ pub(crate) fn form_boundary(headers: &HeaderMap) -> Result<Option<Boundary>, Api
     Boundary::parse(parameters).map(Some)
 }
 
-fn is_compressed(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+fn is_compressed(headers: ClientHeaders<'_>) -> bool {
+    headers.get_all(Field::ContentEncoding).any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn compressed() -> ApiError {
@@ -116,7 +114,7 @@ mod tests {
         for value in types {
             headers.append(CONTENT_TYPE, HeaderValue::from_str(value).unwrap());
         }
-        match (require_json(&headers), expected) {
+        match (require_json(ClientHeaders::of(&headers)), expected) {
             (Ok(()), Ok(())) => {}
             (Err(error), Err(part)) => {
                 assert_eq!(error.code, ErrorCode::UnsupportedMediaType);
@@ -146,7 +144,7 @@ mod tests {
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (CONTENT_ENCODING, HeaderValue::from_static("gzip")),
         ]);
-        assert!(require_json(&headers).unwrap_err().message.contains("compressed"));
+        assert!(require_json(ClientHeaders::of(&headers)).unwrap_err().message.contains("compressed"));
     }
 
     #[test]
