@@ -150,11 +150,13 @@ const MAX_TIMING: usize = 9 * (8 + 10 + 20);
 fn push_time(text: &mut Text<MAX_TIMING>, time: Duration) {
     text.push(b";dur=");
     // Whole numbers are written several times faster than fractions, and far faster than by `fmt`.
-    let hundredths =
-        time.as_secs().saturating_mul(100_000) + u64::from((time.subsec_nanos() + 5_000) / 10_000);
-    text.number(hundredths / 100);
-    let digit = |number: u64| b'0' + (number % 10) as u8;
-    text.push(&[b'.', digit(hundredths / 10), digit(hundredths)]);
+    let of_second = u64::from((time.subsec_nanos() + 5_000) / 10_000);
+    let hundredths = time.as_secs().saturating_mul(100_000).saturating_add(of_second);
+    if hundredths >= 1_000 {
+        text.number(hundredths / 1_000);
+    }
+    let digit = |unit: u64| b'0' + (hundredths / unit % 10) as u8;
+    text.push(&[digit(100), b'.', digit(10), digit(1)]);
 }
 
 /// Text of at most `N` bytes that is written on the stack: a header's value is a copy of it, in memory of its
@@ -199,4 +201,46 @@ fn upstream_id(headers: &HeaderMap) -> Option<Arc<str>> {
         .iter()
         .find_map(|name| headers.get(name)?.to_str().ok())
         .map(|id| id.get(..MAX_ID).unwrap_or(id).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_milliseconds_with_two_places() {
+        let rows = [
+            (Duration::ZERO, "0.00"),
+            (Duration::from_nanos(4_999), "0.00"),
+            (Duration::from_nanos(5_000), "0.01"),
+            (Duration::from_nanos(9_994_999), "9.99"),
+            (Duration::from_nanos(9_995_000), "10.00"),
+            (Duration::from_micros(123_456), "123.46"),
+            (Duration::from_nanos(999_999_999), "1000.00"),
+            (Duration::from_secs(3600), "3600000.00"),
+            (Duration::MAX, "184467440737095516.15"),
+        ];
+        for (time, expected) in rows {
+            let steps = StepTimes { auth: Some(time), ..StepTimes::default() };
+            let expected = format!("total;dur={expected}, auth;dur={expected}");
+            assert_eq!(str::from_utf8(server_timing(time, &steps).as_bytes()), Ok(&*expected));
+        }
+    }
+
+    #[test]
+    fn the_longest_timings_have_room() {
+        let longest = Some(Duration::MAX);
+        let steps = StepTimes {
+            auth: longest,
+            receive: longest,
+            route: longest,
+            queue: longest,
+            connect: longest,
+            tls: longest,
+            upstream: longest,
+            gateway: longest,
+        };
+        let text = server_timing(Duration::MAX, &steps);
+        assert!(text.as_bytes().ends_with(b"gateway;dur=184467440737095516.15"));
+    }
 }

@@ -27,6 +27,9 @@ pub(crate) fn require_json(headers: ClientHeaders<'_>) -> Result<(), ApiError> {
             return refuse("two `content-type` headers; send one, `content-type: application/json`");
         }
     };
+    if media_type.eq_ignore_ascii_case(JSON) {
+        return Ok(());
+    }
     let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
     let essence = essence.trim();
     if essence.eq_ignore_ascii_case(FORM) {
@@ -34,7 +37,7 @@ pub(crate) fn require_json(headers: ClientHeaders<'_>) -> Result<(), ApiError> {
             "this route reads no forms; send JSON with the header `content-type: application/json`",
         );
     }
-    if !essence.eq_ignore_ascii_case("application/json") {
+    if !essence.eq_ignore_ascii_case(JSON) {
         return refuse("the body must be JSON; send the header `content-type: application/json`");
     }
     let is_utf8 =
@@ -49,6 +52,7 @@ pub(crate) fn require_json(headers: ClientHeaders<'_>) -> Result<(), ApiError> {
     }
 }
 
+const JSON: &str = "application/json";
 /// The content type of forms with parts.
 const FORM: &str = "multipart/form-data";
 
@@ -84,7 +88,7 @@ fn compressed() -> ApiError {
 /// Returns how the bytes of an answer are to be read.
 pub(crate) fn type_of_answer(headers: &HeaderMap) -> ContentType {
     let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let content_type = if is_type(text, "application/json") {
+    let content_type = if is_type(text, JSON) {
         ContentType::Json
     } else if is_type(text, "text/event-stream") {
         ContentType::EventStream
