@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use gate_usage::{Attempts, ContentType, Dialect, EndReason, Estimate, Meter, StepTimes};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -96,18 +96,17 @@ pub(crate) fn mark(headers: &mut HeaderMap, exchange: &mut Exchange) {
     const ATTEMPTS: HeaderName = HeaderName::from_static("x-gateway-attempts");
     headers.insert(ID, exchange.id.header_value());
     let elapsed = exchange.settle_steps();
-    let mut digits = itoa::Buffer::new();
-    let mut time = BytesMut::with_capacity(24);
-    time.extend_from_slice(digits.format(elapsed.as_millis()).as_bytes());
-    time.extend_from_slice(b"ms");
-    if let Ok(value) = HeaderValue::from_maybe_shared(time.freeze()) {
+    let mut time = Text::<24>::default();
+    time.number(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    time.push(b"ms");
+    if let Ok(value) = HeaderValue::from_bytes(time.as_bytes()) {
         headers.insert(TIME, value);
     }
     if let Some(value) = attempts(&exchange.record.tried) {
         headers.insert(ATTEMPTS, value);
     }
     // The upstream's own timings stay beside ours; the header is a list.
-    if let Ok(value) = HeaderValue::from_maybe_shared(server_timing(elapsed, &exchange.record.steps)) {
+    if let Ok(value) = HeaderValue::from_bytes(server_timing(elapsed, &exchange.record.steps).as_bytes()) {
         headers.append(TIMING, value);
     }
 }
@@ -131,24 +130,64 @@ fn attempts(tried: &Attempts) -> Option<HeaderValue> {
 
 /// Writes the time to the head as `server-timing` metrics, in milliseconds: the whole, and what it
 /// was spent on.
-fn server_timing(elapsed: Duration, steps: &StepTimes) -> Bytes {
-    let mut text = BytesMut::with_capacity(192);
-    let times = std::iter::once(("total", Some(elapsed))).chain(steps.named());
-    let mut digits = itoa::Buffer::new();
-    for (name, time) in times.filter_map(|(name, time)| Some((name, time?))) {
-        if !text.is_empty() {
-            text.extend_from_slice(b", ");
+fn server_timing(elapsed: Duration, steps: &StepTimes) -> Text<MAX_TIMING> {
+    let mut text = Text::default();
+    text.push(b"total");
+    push_time(&mut text, elapsed);
+    for (name, time) in steps.named() {
+        if let Some(time) = time {
+            text.push(b", ");
+            text.push(name.as_bytes());
+            push_time(&mut text, time);
         }
-        text.extend_from_slice(name.as_bytes());
-        text.extend_from_slice(b";dur=");
-        // Whole numbers are written several times faster than fractions, and far faster than by `fmt`.
-        let hundredths = (time.as_nanos() + 5_000) / 10_000;
-        let hundredths = u64::try_from(hundredths).unwrap_or(u64::MAX);
-        text.extend_from_slice(digits.format(hundredths / 100).as_bytes());
-        text.extend_from_slice(if hundredths % 100 < 10 { b".0" } else { b"." });
-        text.extend_from_slice(digits.format(hundredths % 100).as_bytes());
     }
-    text.freeze()
+    text
+}
+
+/// What the nine metrics take at most: a name of 8 bytes, `, ;dur=.00` and the digits of a `u64`.
+const MAX_TIMING: usize = 9 * (8 + 10 + 20);
+
+fn push_time(text: &mut Text<MAX_TIMING>, time: Duration) {
+    text.push(b";dur=");
+    // Whole numbers are written several times faster than fractions, and far faster than by `fmt`.
+    let of_second = u64::from((time.subsec_nanos() + 5_000) / 10_000);
+    let hundredths = time.as_secs().saturating_mul(100_000).saturating_add(of_second);
+    if hundredths >= 1_000 {
+        text.number(hundredths / 1_000);
+    }
+    let digit = |unit: u64| b'0' + (hundredths / unit % 10) as u8;
+    text.push(&[digit(100), b'.', digit(10), digit(1)]);
+}
+
+/// Text of at most `N` bytes that is written on the stack: a header's value is a copy of it, in memory of its
+/// own length. What is too much is left out.
+struct Text<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Text<N> {
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        if let Some(room) = self.bytes.get_mut(self.length..end) {
+            room.copy_from_slice(bytes);
+            self.length = end;
+        }
+    }
+
+    fn number(&mut self, number: u64) {
+        self.push(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self { bytes: [0; N], length: 0 }
+    }
 }
 
 /// The longest id of a vendor that is kept, in bytes.
@@ -156,8 +195,52 @@ const MAX_ID: usize = 128;
 
 /// Returns the id that the vendor gave the request, by the name that its SDK reads.
 fn upstream_id(headers: &HeaderMap) -> Option<Arc<str>> {
-    ["x-request-id", "request-id"]
-        .into_iter()
+    const NAMES: [HeaderName; 2] =
+        [HeaderName::from_static("x-request-id"), HeaderName::from_static("request-id")];
+    NAMES
+        .iter()
         .find_map(|name| headers.get(name)?.to_str().ok())
         .map(|id| id.get(..MAX_ID).unwrap_or(id).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_milliseconds_with_two_places() {
+        let rows = [
+            (Duration::ZERO, "0.00"),
+            (Duration::from_nanos(4_999), "0.00"),
+            (Duration::from_nanos(5_000), "0.01"),
+            (Duration::from_nanos(9_994_999), "9.99"),
+            (Duration::from_nanos(9_995_000), "10.00"),
+            (Duration::from_micros(123_456), "123.46"),
+            (Duration::from_nanos(999_999_999), "1000.00"),
+            (Duration::from_secs(3600), "3600000.00"),
+            (Duration::MAX, "184467440737095516.15"),
+        ];
+        for (time, expected) in rows {
+            let steps = StepTimes { auth: Some(time), ..StepTimes::default() };
+            let expected = format!("total;dur={expected}, auth;dur={expected}");
+            assert_eq!(str::from_utf8(server_timing(time, &steps).as_bytes()), Ok(&*expected));
+        }
+    }
+
+    #[test]
+    fn the_longest_timings_have_room() {
+        let longest = Some(Duration::MAX);
+        let steps = StepTimes {
+            auth: longest,
+            receive: longest,
+            route: longest,
+            queue: longest,
+            connect: longest,
+            tls: longest,
+            upstream: longest,
+            gateway: longest,
+        };
+        let text = server_timing(Duration::MAX, &steps);
+        assert!(text.as_bytes().ends_with(b"gateway;dur=184467440737095516.15"));
+    }
 }

@@ -1,14 +1,13 @@
 //! The credentials that a client sent, and which of all credentials goes upstream.
 
 use gate_upstream::{AuthStyle, Credential, Endpoint, RequestCredential};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::client_headers::{ClientHeaders, Field};
 use crate::error::{ApiError, ErrorCode};
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const API_KEY: HeaderName = HeaderName::from_static("api-key");
-const X_GATEWAY_API_KEY: HeaderName = HeaderName::from_static("x-gateway-api-key");
-const X_PROVIDER_API_KEY: HeaderName = HeaderName::from_static("x-provider-api-key");
+/// The headers that say who asks.
+const CREDENTIALS: [Field; 4] = [Field::Authorization, Field::XApiKey, Field::ApiKey, Field::XGatewayApiKey];
 
 /// What a client sent to say who it is.
 #[derive(Debug, Default)]
@@ -26,12 +25,12 @@ impl ClientCredentials {
     ///
     /// # Errors
     /// 400 if two of them differ: readers would disagree on who asks.
-    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(crate) fn parse(headers: ClientHeaders<'_>) -> Result<Self, ApiError> {
         must_agree(headers, &[])?;
-        let own = [header::AUTHORIZATION, X_API_KEY].into_iter().find_map(|name| {
-            let mut value = headers.get(&name)?.clone();
+        let own = [Field::Authorization, Field::XApiKey].into_iter().find_map(|field| {
+            let mut value = headers.get(field)?.clone();
             value.set_sensitive(true);
-            Some((name, value))
+            Some((field.name(), value))
         });
         Ok(Self { own, offered: None, for_provider: provider_key(headers)? })
     }
@@ -41,7 +40,7 @@ impl ClientCredentials {
     /// # Errors
     /// 400 if one of them differs from another credential, as in [`Self::parse`].
     pub(crate) fn with_offered(self, headers: &HeaderMap, keys: &[&str]) -> Result<Self, ApiError> {
-        must_agree(headers, keys)?;
+        must_agree(ClientHeaders::of(headers), keys)?;
         Ok(Self { offered: keys.first().map(|key| Credential::new(*key)), ..self })
     }
 
@@ -82,10 +81,10 @@ impl ClientCredentials {
 }
 
 /// Checks that whoever asks says it once: in the headers, and in `keys` that came by another way.
-fn must_agree(headers: &HeaderMap, keys: &[&str]) -> Result<(), ApiError> {
-    let names = [header::AUTHORIZATION, X_API_KEY, API_KEY, X_GATEWAY_API_KEY];
-    let in_headers =
-        names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| token_of(name, value)));
+fn must_agree(headers: ClientHeaders<'_>, keys: &[&str]) -> Result<(), ApiError> {
+    let in_headers = CREDENTIALS
+        .into_iter()
+        .flat_map(|field| headers.get_all(field).map(move |value| token_of(field, value)));
     let mut tokens = in_headers.chain(keys.iter().map(|key| key.as_bytes()));
     let Some(first) = tokens.next() else { return Ok(()) };
     if tokens.all(|other| other == first) {
@@ -99,20 +98,18 @@ fn must_agree(headers: &HeaderMap, keys: &[&str]) -> Result<(), ApiError> {
 }
 
 /// Returns the secret part of a credential header.
-fn token_of<'v>(name: &HeaderName, value: &'v HeaderValue) -> &'v [u8] {
+fn token_of(field: Field, value: &HeaderValue) -> &[u8] {
     let bytes = value.as_bytes();
     match bytes.split_first_chunk::<7>() {
-        Some((scheme, token))
-            if *name == header::AUTHORIZATION && scheme.eq_ignore_ascii_case(b"bearer ") =>
-        {
+        Some((scheme, token)) if field == Field::Authorization && scheme.eq_ignore_ascii_case(b"bearer ") => {
             token.trim_ascii()
         }
         _ => bytes,
     }
 }
 
-fn provider_key(headers: &HeaderMap) -> Result<Option<Credential>, ApiError> {
-    let mut values = headers.get_all(&X_PROVIDER_API_KEY).iter();
+fn provider_key(headers: ClientHeaders<'_>) -> Result<Option<Credential>, ApiError> {
+    let mut values = headers.get_all(Field::XProviderApiKey);
     let Some(first) = values.next() else { return Ok(None) };
     if values.any(|other| other != first) {
         return Err(ApiError::new(

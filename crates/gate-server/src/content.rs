@@ -3,6 +3,7 @@
 use gate_usage::ContentType;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
+use crate::client_headers::{ClientHeaders, Field};
 use crate::error::{ApiError, ErrorCode};
 use crate::form::Boundary;
 
@@ -13,12 +14,12 @@ use crate::form::Boundary;
 ///
 /// # Errors
 /// 415, with the header to send.
-pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn require_json(headers: ClientHeaders<'_>) -> Result<(), ApiError> {
     let refuse = |message: &'static str| Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
     if is_compressed(headers) {
         return Err(compressed());
     }
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let mut types = headers.get_all(Field::ContentType);
     let media_type = match (types.next(), types.next()) {
         (Some(one), None) => one.to_str().unwrap_or_default(),
         (None, _) => return refuse("the body has no type; send the header `content-type: application/json`"),
@@ -26,6 +27,9 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
             return refuse("two `content-type` headers; send one, `content-type: application/json`");
         }
     };
+    if media_type.eq_ignore_ascii_case(JSON) {
+        return Ok(());
+    }
     let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
     let essence = essence.trim();
     if essence.eq_ignore_ascii_case(FORM) {
@@ -33,7 +37,7 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
             "this route reads no forms; send JSON with the header `content-type: application/json`",
         );
     }
-    if !essence.eq_ignore_ascii_case("application/json") {
+    if !essence.eq_ignore_ascii_case(JSON) {
         return refuse("the body must be JSON; send the header `content-type: application/json`");
     }
     let is_utf8 =
@@ -48,6 +52,7 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
+const JSON: &str = "application/json";
 /// The content type of forms with parts.
 const FORM: &str = "multipart/form-data";
 
@@ -55,8 +60,8 @@ const FORM: &str = "multipart/form-data";
 ///
 /// # Errors
 /// 400 for a form without one boundary, 415 for one that is compressed.
-pub(crate) fn form_boundary(headers: &HeaderMap) -> Result<Option<Boundary>, ApiError> {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
+pub(crate) fn form_boundary(headers: ClientHeaders<'_>) -> Result<Option<Boundary>, ApiError> {
+    let mut types = headers.get_all(Field::ContentType);
     let (Some(media_type), None) = (types.next(), types.next()) else { return Ok(None) };
     let media_type = media_type.to_str().unwrap_or_default();
     let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
@@ -69,11 +74,8 @@ pub(crate) fn form_boundary(headers: &HeaderMap) -> Result<Option<Boundary>, Api
     Boundary::parse(parameters).map(Some)
 }
 
-fn is_compressed(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+fn is_compressed(headers: ClientHeaders<'_>) -> bool {
+    headers.get_all(Field::ContentEncoding).any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn compressed() -> ApiError {
@@ -86,20 +88,24 @@ fn compressed() -> ApiError {
 /// Returns how the bytes of an answer are to be read.
 pub(crate) fn type_of_answer(headers: &HeaderMap) -> ContentType {
     let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        // Compressed although we asked for plain bytes: it passes, unread.
-        ContentType::Other
-    } else if essence.eq_ignore_ascii_case("text/event-stream") {
-        ContentType::EventStream
-    } else if essence.eq_ignore_ascii_case("application/json") {
+    let content_type = if is_type(text, JSON) {
         ContentType::Json
+    } else if is_type(text, "text/event-stream") {
+        ContentType::EventStream
     } else {
-        ContentType::Other
+        return ContentType::Other;
+    };
+    match headers.get(CONTENT_ENCODING) {
+        // Compressed although we asked for plain bytes: it passes, unread.
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => ContentType::Other,
+        _ => content_type,
     }
+}
+
+/// Tells whether a media type is this one, whatever its parameters.
+fn is_type(media_type: &str, essence: &str) -> bool {
+    let (start, rest) = media_type.trim_start().split_at_checked(essence.len()).unwrap_or_default();
+    start.eq_ignore_ascii_case(essence) && matches!(rest.trim_start().bytes().next(), None | Some(b';'))
 }
 
 #[cfg(test)]
@@ -112,7 +118,7 @@ mod tests {
         for value in types {
             headers.append(CONTENT_TYPE, HeaderValue::from_str(value).unwrap());
         }
-        match (require_json(&headers), expected) {
+        match (require_json(ClientHeaders::of(&headers)), expected) {
             (Ok(()), Ok(())) => {}
             (Err(error), Err(part)) => {
                 assert_eq!(error.code, ErrorCode::UnsupportedMediaType);
@@ -142,7 +148,7 @@ mod tests {
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (CONTENT_ENCODING, HeaderValue::from_static("gzip")),
         ]);
-        assert!(require_json(&headers).unwrap_err().message.contains("compressed"));
+        assert!(require_json(ClientHeaders::of(&headers)).unwrap_err().message.contains("compressed"));
     }
 
     #[test]
@@ -151,6 +157,9 @@ mod tests {
             ("text/event-stream", ContentType::EventStream),
             ("text/event-stream; charset=utf-8", ContentType::EventStream),
             ("application/json", ContentType::Json),
+            ("Application/JSON ;charset=utf-8", ContentType::Json),
+            ("application/jsonl", ContentType::Other),
+            ("application/json x", ContentType::Other),
             ("text/html", ContentType::Other),
             ("", ContentType::Other),
         ] {

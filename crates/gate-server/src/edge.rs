@@ -4,10 +4,10 @@
 use std::net::Ipv6Addr;
 
 use gate_config::{ServerConfig, is_loopback_host};
-use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Method, Version};
 
+use crate::client_headers::{ClientHeaders, Field};
 use crate::error::{ApiError, ErrorCode};
 use crate::route::FORWARDED_METHODS;
 
@@ -53,8 +53,8 @@ impl HostGuard {
     /// # Errors
     /// 403 for an origin on the web that is not this machine; other schemes, such as those of editors
     /// and extensions, are programs that the user installed.
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    fn check_origin(&self, headers: ClientHeaders<'_>) -> Result<(), ApiError> {
+        let Some(origin) = headers.get(Field::Origin) else { return Ok(()) };
         let origin = origin.to_str().unwrap_or("null");
         let is_ours = match origin.split_once("://") {
             Some(("http" | "https", host)) => split_host(host).is_some_and(|host| self.allows(host)),
@@ -74,7 +74,10 @@ impl HostGuard {
         match self {
             Self::Open => true,
             Self::LoopbackAnd(names) => {
-                is_loopback_host(host) || names.iter().any(|name| name.eq_ignore_ascii_case(host))
+                // As clients on this machine write it.
+                matches!(host, "127.0.0.1" | "localhost")
+                    || is_loopback_host(host)
+                    || names.iter().any(|name| name.eq_ignore_ascii_case(host))
             }
         }
     }
@@ -84,9 +87,9 @@ impl HostGuard {
 ///
 /// # Errors
 /// The first refusal; those that leave the framing in doubt also end the connection.
-pub(crate) fn check(parts: &Parts) -> Result<Option<&str>, ApiError> {
-    check_framing(parts)?;
-    let host = host_of(parts)?;
+pub(crate) fn check<'p>(parts: &'p Parts, headers: ClientHeaders<'p>) -> Result<Option<&'p str>, ApiError> {
+    check_framing(headers)?;
+    let host = host_of(parts, headers)?;
     // CONNECT names a host where a path should be, and hyper would open a tunnel.
     if parts.method == Method::CONNECT {
         return Err(ApiError::method_not_allowed(FORWARDED_METHODS).closing());
@@ -102,19 +105,23 @@ pub(crate) fn check(parts: &Parts) -> Result<Option<&str>, ApiError> {
 ///
 /// # Errors
 /// 414, 403 or 417.
-pub(crate) fn check_rest(parts: &Parts, guard: &HostGuard) -> Result<(), ApiError> {
+pub(crate) fn check_rest(
+    parts: &Parts,
+    headers: ClientHeaders<'_>,
+    guard: &HostGuard,
+) -> Result<(), ApiError> {
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > MAX_TARGET_BYTES {
         let message = format!("the path and query have more than {MAX_TARGET_BYTES} bytes");
         return Err(ApiError::new(ErrorCode::UriTooLong, message));
     }
-    guard.check_origin(&parts.headers)?;
-    check_expectation(&parts.headers)
+    guard.check_origin(headers)?;
+    check_expectation(headers)
 }
 
 /// Refuses message framing that this gateway and another reader could take differently.
-fn check_framing(parts: &Parts) -> Result<(), ApiError> {
-    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+fn check_framing(headers: ClientHeaders<'_>) -> Result<(), ApiError> {
+    let mut codings = headers.get_all(Field::TransferEncoding);
     if let Some(coding) = codings.next() {
         if codings.next().is_some() {
             return Err(bad("two `transfer-encoding` headers"));
@@ -129,7 +136,10 @@ fn check_framing(parts: &Parts) -> Result<(), ApiError> {
     }
     // Some readers take `_` for `-`, so such a name could smuggle a second framing, or a second key,
     // past the first.
-    for name in parts.headers.keys().map(http::HeaderName::as_str) {
+    if !headers.present.has_underscore() {
+        return Ok(());
+    }
+    for name in headers.map.keys().map(http::HeaderName::as_str) {
         if name.contains('_') && GUARDED.contains(&name.replace('_', "-").as_str()) {
             return Err(bad("a header name with `_` that other readers take for one with `-`"));
         }
@@ -159,10 +169,10 @@ fn bad(what: &str) -> ApiError {
 ///
 /// On HTTP/1 the authority of an absolute target is ignored: this is no forward proxy. On HTTP/2 it is
 /// what `host` was.
-fn host_of(parts: &Parts) -> Result<Option<&str>, ApiError> {
+fn host_of<'p>(parts: &'p Parts, headers: ClientHeaders<'p>) -> Result<Option<&'p str>, ApiError> {
     let is_http2 = parts.version == Version::HTTP_2;
     let authority = parts.uri.authority().filter(|_| is_http2).map(http::uri::Authority::as_str);
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let mut hosts = headers.get_all(Field::Host);
     match (hosts.next(), hosts.next(), authority) {
         (Some(_), Some(_), _) => Err(bad("two `host` headers")),
         (Some(host), None, Some(authority))
@@ -192,20 +202,18 @@ fn split_host(text: &str) -> Option<&str> {
             (address, after.strip_prefix(':').or_else(|| after.is_empty().then_some(""))?)
         }
         None => {
-            let (host, port) = text.split_once(':').unwrap_or((text, ""));
-            let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-            if host.is_empty() || !is_name {
-                return None;
-            }
-            (host, port)
+            let is_of_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+            let end = text.bytes().position(|b| !is_of_name(b)).unwrap_or(text.len());
+            let (host, after) = text.split_at_checked(end).filter(|(host, _)| !host.is_empty())?;
+            (host, after.strip_prefix(':').or_else(|| after.is_empty().then_some(""))?)
         }
     };
     (port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()))
         .then_some(host)
 }
 
-fn check_expectation(headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.get(header::EXPECT) {
+fn check_expectation(headers: ClientHeaders<'_>) -> Result<(), ApiError> {
+    match headers.get(Field::Expect) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(ApiError::new(
             ErrorCode::ExpectationFailed,
             "the only expectation known here is `100-continue`",

@@ -17,7 +17,9 @@ use tokio::time::Instant;
 use crate::answer::{Answer, Payload};
 use crate::attempts::{Answered, Errand, WhoseKey};
 use crate::auth::ClientCredentials;
+use crate::balance::Stop;
 use crate::body_memory::Bounds;
+use crate::client_headers::{ClientHeaders, Field, Present};
 use crate::error::{ApiError, ErrorCode, GATEWAY_ERROR, StreamDialect};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
@@ -33,8 +35,8 @@ use crate::snapshot::Snapshot;
 use crate::upload::ClientBody;
 use crate::{content, failure, headers, intake, journey, masking, plan, websocket};
 
-/// Who answered, and in a request: who shall answer.
-pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-gateway-provider");
+/// Who answered; in a request it says who shall answer.
+const PROVIDER: HeaderName = Field::XGatewayProvider.name();
 
 /// Counts and logs the times that a request was sent again because a kept connection had closed
 /// before it took a byte.
@@ -73,7 +75,7 @@ impl Asked {
 pub(crate) async fn forward<B>(
     gateway: &Gateway,
     snapshot: &Arc<Snapshot>,
-    request: (&mut Parts, &mut ClientBody<B>),
+    (parts, present, body): (&mut Parts, Present, &mut ClientBody<B>),
     (mut route, credentials): (Forward<'_>, ClientCredentials),
     in_flight: &InFlight,
     exchange: &mut Exchange,
@@ -81,12 +83,12 @@ pub(crate) async fn forward<B>(
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    let (parts, body) = request;
-    let hops = Hops::parse(&parts.headers)?.pass(gateway.instance())?;
+    let headers = ClientHeaders { map: &parts.headers, present };
+    let hops = Hops::parse(headers)?.pass(gateway.instance())?;
     if route.is_admin() && !snapshot.server.allow_admin_paths {
         return Err(failure::admin_path());
     }
-    let scope = scope::scope_of(snapshot, &mut route, &parts.headers)?;
+    let scope = scope::scope_of(snapshot, &mut route, headers)?;
     if websocket::is_wanted(&route, parts) {
         let opening = websocket::Opening { gateway, snapshot, parts, route, scope, credentials, hops };
         return Box::pin(websocket::open(opening, in_flight, exchange)).await;
@@ -96,7 +98,7 @@ where
     let scopes = Scopes { named: scope, unnamed, makers };
     let begin = Instant::now();
     let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
-    let received = intake::take_in(body, &parts.headers, route.operation, bounds).await;
+    let received = intake::take_in(body, headers, route.operation, bounds).await;
     exchange.wait(begin.elapsed());
     exchange.record.steps.receive = Some(begin.elapsed());
     let received = received?;
@@ -170,7 +172,7 @@ where
         // follow on this connection.
         answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    mark(&mut answer.headers, endpoint.name(), stop.model.as_deref());
+    mark(&mut answer.headers, snapshot, &stop);
     Ok(answer)
 }
 
@@ -286,12 +288,13 @@ pub(crate) async fn blame_our_key(
 }
 
 /// Says who answered.
-pub(crate) fn mark(headers: &mut HeaderMap, provider: &str, model: Option<&str>) {
+pub(crate) fn mark(headers: &mut HeaderMap, snapshot: &Snapshot, stop: &Stop) {
     const MODEL: HeaderName = HeaderName::from_static("x-gateway-model");
-    for (name, value) in [(PROVIDER, Some(provider)), (MODEL, model)] {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(name, value);
-        }
+    if let Some(id) = snapshot.id(stop.provider) {
+        headers.insert(PROVIDER, id);
+    }
+    if let Some(model) = stop.model.as_deref().and_then(|model| HeaderValue::from_str(model).ok()) {
+        headers.insert(MODEL, model);
     }
 }
 

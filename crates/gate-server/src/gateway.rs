@@ -15,9 +15,9 @@ use gate_config::GateConfig;
 use gate_model_ref::ProviderKind;
 use gate_upstream::{Dialer, UpstreamClient};
 use gate_usage::{EndReason, RecordSink};
-use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
-use http::{HeaderName, Method, Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::service::Service;
 use tokio::sync::Notify;
@@ -28,6 +28,7 @@ use crate::answer::{self, Answer};
 use crate::auth::ClientCredentials;
 use crate::body::GateBody;
 use crate::body_memory::BodyMemory;
+use crate::client_headers::{ClientHeaders, Field, Present};
 use crate::client_io::ClientClocks;
 use crate::drains::Drains;
 use crate::error::{ApiError, ErrorCode};
@@ -41,8 +42,6 @@ use crate::snapshot::{BuildError, Snapshot};
 use crate::upload::ClientBody;
 use crate::{edge, failure, forward, health, own, panics, receive, websocket};
 
-/// The header by which clients of Anthropic can be told from those of OpenAI.
-const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// What is read of a body that nobody wants, so that its sender gets to read the answer.
 const DRAIN_BYTES: usize = 256 * 1024;
 /// A refusal does not wait for more than has come: the rest is read away behind the answer.
@@ -143,11 +142,11 @@ impl Gateway {
         let mut body = ClientBody::new(body);
         let mut exchange = Exchange::begin(&parts.method, parts.uri.path(), Arc::clone(&self.0.sinks));
         let mut in_flight = self.0.shutdown.enter();
-        let has_version = parts.headers.contains_key(&ANTHROPIC_VERSION);
-        let expects = parts.headers.contains_key(EXPECT);
+        let present = Present::of(&parts.headers);
+        let has_version = present.has(Field::AnthropicVersion);
         let id = exchange.id.clone();
         let outcome = {
-            let answer = pin!(self.answer(&mut parts, &mut body, has_version, &mut in_flight, &mut exchange));
+            let answer = pin!(self.answer((&mut parts, present), &mut body, &mut in_flight, &mut exchange));
             panics::caught(&id, answer).await
         };
         match outcome.unwrap_or_else(|_| Err(panics::internal_error())) {
@@ -159,7 +158,8 @@ impl Gateway {
                 let begin = Instant::now();
                 let is_read = error.code != ErrorCode::InternalError
                     && (body.is_end_stream()
-                        || (!expects && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
+                        || (!present.has(Field::Expect)
+                            && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
                 exchange.wait(begin.elapsed());
                 let dialect = dialect_of(parts.uri.path(), has_version);
                 let mut response = refuse(&error, dialect, exchange);
@@ -175,9 +175,8 @@ impl Gateway {
     /// The inner function of [`handle`](Self::handle), which may use `?`.
     async fn answer<B>(
         &self,
-        parts: &mut Parts,
+        (parts, present): (&mut Parts, Present),
         body: &mut ClientBody<B>,
-        has_version: bool,
         in_flight: &mut InFlight,
         exchange: &mut Exchange,
     ) -> Result<Answer, ApiError>
@@ -185,7 +184,10 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let snapshot = self.snapshot();
-        let host = edge::check(parts)?;
+        let headers = ClientHeaders { map: &parts.headers, present };
+        // It tells clients of Anthropic from those of OpenAI.
+        let has_version = present.has(Field::AnthropicVersion);
+        let host = edge::check(parts, headers)?;
         let uri = parts.uri.clone();
         let route = Route::parse(&parts.method, uri.path(), has_version);
         // A wrong method outranks a wrong host, which outranks two keys, which outrank a wrong path.
@@ -194,12 +196,12 @@ impl Gateway {
             route => route,
         };
         snapshot.host_guard.check(host)?;
-        edge::check_rest(parts, &snapshot.host_guard)?;
+        edge::check_rest(parts, headers, &snapshot.host_guard)?;
         let begin = Instant::now();
-        let credentials = ClientCredentials::parse(&parts.headers)?;
+        let credentials = ClientCredentials::parse(headers)?;
         exchange.record.steps.auth = Some(begin.elapsed());
         let route = route?;
-        websocket::check_route(&route, parts)?;
+        websocket::check_route(&route, parts, headers)?;
         match route {
             Route::Own(own) => own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)),
             Route::Forward(route) => {
@@ -207,8 +209,15 @@ impl Gateway {
                 if !in_flight.admit(most) {
                     return Err(failure::too_many_requests(most));
                 }
-                forward::forward(self, &snapshot, (parts, body), (route, credentials), in_flight, exchange)
-                    .await
+                forward::forward(
+                    self,
+                    &snapshot,
+                    (parts, present, body),
+                    (route, credentials),
+                    in_flight,
+                    exchange,
+                )
+                .await
             }
         }
     }

@@ -29,7 +29,6 @@ fn is_own_of_request(name: &str) -> bool {
             | "expect"
             | "authorization"
             | "cookie"
-            | "accept-encoding"
             | "x-api-key"
             | "api-key"
             // A key for another vendor, which clients of several send along.
@@ -43,7 +42,6 @@ fn is_own_of_request(name: &str) -> bool {
 
 /// Turns a client's headers into those that go upstream.
 pub(crate) fn to_upstream(headers: &mut HeaderMap) {
-    remove_named_by_connection(headers);
     remove_where(headers, |name| is_hop_by_hop(name) || is_own_of_request(name));
     // A compressed answer could not be metered, and each side's choice would bind the other.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -55,21 +53,20 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap) {
 /// a body (to HEAD) keeps the header. A cookie of the upstream's edge belongs to the gateway's account,
 /// not to the client.
 pub(crate) fn to_client(headers: &mut HeaderMap, keeps_content_length: bool) {
-    remove_named_by_connection(headers);
     remove_where(headers, |name| {
         is_hop_by_hop(name)
             || name == "set-cookie"
             || (name == "content-length" && !keeps_content_length)
             || name.starts_with("x-gateway-")
     });
+    headers.reserve(OWN_OF_ANSWER);
 }
+
+/// How many headers the gateway adds to an answer.
+const OWN_OF_ANSWER: usize = 6;
 
 /// Removes the headers that `connection` names.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    // Most messages have none.
-    if !headers.contains_key(header::CONNECTION) {
-        return;
-    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -82,7 +79,8 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes the headers of which `is_unwanted` says so. Looking at each name costs far less than asking
+/// Removes the headers of which `is_unwanted` says so, as it does of `connection`, and those that `connection`
+/// names. Looking at each name costs far less than asking
 /// the map for each that might be there: that would hash some thirty names for every request.
 fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     loop {
@@ -93,6 +91,9 @@ fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
         for (place, name) in found.iter_mut().zip(unwanted) {
             *place = Some(name.clone());
             count += 1;
+        }
+        if found.contains(&Some(header::CONNECTION)) {
+            remove_named_by_connection(headers);
         }
         for name in found.iter().flatten() {
             headers.remove(name);

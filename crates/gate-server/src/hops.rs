@@ -2,10 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::client_headers::{ClientHeaders, Field};
 use crate::error::{ApiError, ErrorCode};
 
 /// The header that lists the gateways passed, nearest last.
-const HOPS: HeaderName = HeaderName::from_static("x-gateway-hops");
+const HOPS: HeaderName = Field::XGatewayHops.name();
 /// More gateways in a row than any sensible set-up has.
 const MAX_HOPS: usize = 8;
 
@@ -41,9 +42,9 @@ impl Hops {
     ///
     /// # Errors
     /// 400 if it is not text.
-    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(crate) fn parse(headers: ClientHeaders<'_>) -> Result<Self, ApiError> {
         let mut hops = Vec::new();
-        for value in headers.get_all(&HOPS) {
+        for value in headers.get_all(Field::XGatewayHops) {
             let text = value
                 .to_str()
                 .map_err(|_| ApiError::new(ErrorCode::BadRequest, "`x-gateway-hops` is not readable text"))?;
@@ -93,7 +94,7 @@ mod tests {
     fn a_gateway_adds_itself_behind_those_before() {
         let mut sent = HeaderMap::new();
         let instance = Instance::named("me");
-        Hops::parse(&headers("a, b")).unwrap().pass(&instance).unwrap().write(&mut sent);
+        Hops::parse(ClientHeaders::of(&headers("a, b"))).unwrap().pass(&instance).unwrap().write(&mut sent);
         assert_eq!(sent.get(HOPS).unwrap(), "a,b,me");
     }
 
@@ -101,7 +102,7 @@ mod tests {
     fn a_request_that_comes_back_is_ended() {
         let instance = Instance::named("me");
         for hops in ["me", "a,me", "a,me,b", "1,2,3,4,5,6,7,8"] {
-            let error = Hops::parse(&headers(hops)).unwrap().pass(&instance).unwrap_err();
+            let error = Hops::parse(ClientHeaders::of(&headers(hops))).unwrap().pass(&instance).unwrap_err();
             assert_eq!(error.code, ErrorCode::LoopDetected, "{hops}");
         }
     }

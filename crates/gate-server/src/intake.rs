@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use gate_config::Limits;
 use gate_upstream::{BodySource, RequestBody};
-use http::HeaderMap;
 use http_body::Body;
 
 use crate::body_memory::Bounds;
+use crate::client_headers::ClientHeaders;
 use crate::content;
 use crate::error::{ApiError, ErrorCode};
 use crate::form::{Boundary, FormScanner, Key, RoutingPart};
@@ -74,7 +74,7 @@ impl Received {
 /// Dropping the future loses what was read; the connection is then closed by its owner.
 pub(crate) async fn take_in<B>(
     body: &mut ClientBody<B>,
-    headers: &HeaderMap,
+    headers: ClientHeaders<'_>,
     operation: Operation,
     bounds: Bounds<'_>,
 ) -> Result<Received, ApiError>
@@ -93,7 +93,7 @@ where
     }
     let is_small = body.size_hint().exact().is_some_and(|length| length <= HELD_OPAQUE_BYTES);
     if operation.reads_json() || is_small || body.is_end_stream() {
-        let held = receive::receive(Pin::new(body), headers, bounds).await?;
+        let held = receive::receive(Pin::new(body), headers.map, bounds).await?;
         let progress = Arc::<UploadProgress>::default();
         progress.add(held.len());
         progress.set_whole();

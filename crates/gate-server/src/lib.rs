@@ -25,6 +25,7 @@ mod balance;
 mod batch;
 mod body;
 mod body_memory;
+mod client_headers;
 mod client_io;
 mod containers;
 mod content;

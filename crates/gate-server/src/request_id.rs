@@ -5,6 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
+/// The length of an id whose seconds have all the digits that they can have.
+const MAX_LENGTH: usize = "req-".len() + 20 + "-".len() + 16;
+
 /// The id of one request: unique enough to find it in a log, and short enough to read out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestId(Arc<str>);
@@ -13,7 +16,13 @@ impl RequestId {
     /// Makes a new id; its time is `now`.
     pub(crate) fn new(now: SystemTime) -> Self {
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self(format!("req-{seconds}-{:016x}", fastrand::u64(..)).into())
+        let mut text = String::with_capacity(MAX_LENGTH);
+        text.push_str("req-");
+        text.push_str(itoa::Buffer::new().format(seconds));
+        text.push('-');
+        let random = hex(fastrand::u64(..));
+        text.push_str(str::from_utf8(&random).unwrap_or_default());
+        Self(text.into())
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -30,6 +39,14 @@ impl RequestId {
     }
 }
 
+/// Writes a number in 16 digits, several times faster than `fmt` does.
+fn hex(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| {
+        let digit = (number >> (60 - 4 * place)) as u8 & 0xf;
+        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +59,12 @@ mod tests {
         assert_eq!(head, "req-1700000000");
         assert!(random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()), "{random}");
         assert_ne!(id, RequestId::new(UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
+    }
+
+    #[test]
+    fn random_digits_are_all_sixteen() {
+        for number in [0, 0xa, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(str::from_utf8(&hex(number)), Ok(&*format!("{number:016x}")));
+        }
     }
 }

@@ -7,6 +7,10 @@ use http::Method;
 
 use crate::error::{ApiError, ErrorCode};
 
+mod path;
+
+use path::{contains_ignore_case, unsafe_path};
+
 /// The meaning of a request's method and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'p> {
@@ -59,7 +63,15 @@ pub(crate) struct Forward<'p> {
     pub(crate) operation: Operation,
 }
 
-impl Forward<'_> {
+impl<'p> Forward<'p> {
+    /// Reads the path of an operation that needs a model, written as vendors do: nearly all requests have one,
+    /// and nothing of what is looked for in other paths can be in it.
+    fn of_operation(method: &Method, path: &'p str) -> Option<Self> {
+        let tail = path.strip_prefix("/v1").filter(|_| *method == Method::POST)?;
+        let operation = Operation::of_tail(tail)?;
+        Some(Self { pin: Pin::None, kind: kind_of(tail, false), tail, operation })
+    }
+
     /// Tells whether the path says by itself whose API it is.
     pub(crate) fn is_of_one_kind(&self) -> bool {
         self.pin != Pin::None || kind_of(self.tail, true) == kind_of(self.tail, false)
@@ -69,6 +81,10 @@ impl Forward<'_> {
     /// a provider would, and what follows the word in its segment is not: some servers take
     /// `organization;x` and a word with blanks behind it for the word.
     pub(crate) fn is_admin(&self) -> bool {
+        // Where a model is needed, the path is known to the letter.
+        if self.operation.needs_model() {
+            return false;
+        }
         let first = self.tail.split('/').nth(1).unwrap_or_default();
         let first =
             if first.contains('%') { Cow::Owned(decoded(first)) } else { Cow::Borrowed(first.as_bytes()) };
@@ -119,6 +135,19 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    /// Finds the operation that needs a model by its path below `/v1`.
+    fn of_tail(tail: &str) -> Option<Self> {
+        Some(match tail {
+            "/chat/completions" => Self::ChatCompletions,
+            "/completions" => Self::Completions,
+            "/responses" => Self::Responses,
+            "/embeddings" => Self::Embeddings,
+            "/messages" => Self::Messages,
+            "/messages/count_tokens" => Self::CountTokens,
+            _ => return None,
+        })
+    }
+
     /// Tells whether the body must be JSON.
     pub(crate) const fn reads_json(self) -> bool {
         !matches!(self, Self::Opaque | Self::Call)
@@ -148,7 +177,10 @@ impl<'p> Route<'p> {
         path: &'p str,
         has_anthropic_version: bool,
     ) -> Result<Self, ApiError> {
-        check_path(path)?;
+        if let Some(forward) = Forward::of_operation(method, path) {
+            return Ok(Self::Forward(forward));
+        }
+        path::check(path)?;
         let own = match path {
             "/" | "/api/hello" => Some(Own::Probe),
             "/health" => Some(Own::Health),
@@ -236,8 +268,8 @@ fn below_v1(path: &str) -> Option<&str> {
 /// Returns the kind whose API has the path.
 fn kind_of(tail: &str, has_anthropic_version: bool) -> ProviderKind {
     let first = tail.strip_prefix('/').unwrap_or(tail);
-    let first = first.split('/').next().unwrap_or(first);
-    match first {
+    let end = first.bytes().position(|byte| byte == b'/').unwrap_or(first.len());
+    match first.get(..end).unwrap_or_default() {
         "messages" | "complete" => ProviderKind::Anthropic,
         "chat" | "completions" | "responses" | "embeddings" | "moderations" | "images" | "audio"
         | "realtime" => ProviderKind::OpenAi,
@@ -257,6 +289,9 @@ fn nearly_an_operation(tail: &str) -> Option<String> {
 }
 
 fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
+    if let Some(operation) = Operation::of_tail(tail).filter(|_| *method == Method::POST) {
+        return Ok(operation);
+    }
     let post_only = matches!(
         tail,
         "/completions"
@@ -268,12 +303,6 @@ fn operation_of(method: &Method, tail: &str) -> Result<Operation, ApiError> {
     );
     match *method {
         Method::POST => Ok(match tail {
-            "/chat/completions" => Operation::ChatCompletions,
-            "/completions" => Operation::Completions,
-            "/responses" => Operation::Responses,
-            "/embeddings" => Operation::Embeddings,
-            "/messages" => Operation::Messages,
-            "/messages/count_tokens" => Operation::CountTokens,
             "/messages/batches" => Operation::MessageBatch,
             "/complete"
             | "/moderations"
@@ -329,46 +358,6 @@ fn names_model_below_id(tail: &str) -> bool {
             | [Some("threads"), Some(_), Some("runs"), None, ..]
             | [Some("realtime"), Some("calls"), Some(_), Some("accept"), None]
     )
-}
-
-/// Refuses a path that two readers could read differently: it is passed on as it came, so
-/// whatever a provider might normalise must not be in it.
-fn check_path(path: &str) -> Result<(), ApiError> {
-    if !path.is_ascii() {
-        return Err(unsafe_path("a byte that is not ASCII"));
-    }
-    let has_dot_segment = path
-        .split('/')
-        .any(|segment| segment == "." || segment == ".." || contains_ignore_case(segment, "%2e"));
-    for (is_there, what) in [
-        (has_dot_segment, "a dot segment, plain or encoded"),
-        (encodes_unreserved(path), "an encoded letter or digit"),
-        (path.contains("//"), "an empty segment (`//`)"),
-        (path.contains('\\') || contains_ignore_case(path, "%5c"), "a backslash"),
-        (contains_ignore_case(path, "%00"), "an encoded NUL"),
-    ] {
-        if is_there {
-            return Err(unsafe_path(what));
-        }
-    }
-    Ok(())
-}
-
-/// Tells whether a path encodes a character that needs no encoding (RFC 3986 §2.3): readers may
-/// decode it, so that they see another path than the one that was checked.
-fn encodes_unreserved(path: &str) -> bool {
-    path.split('%').skip(1).any(|after| {
-        let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~'))
-    })
-}
-
-fn contains_ignore_case(text: &str, lower: &str) -> bool {
-    text.as_bytes().windows(lower.len()).any(|window| window.eq_ignore_ascii_case(lower.as_bytes()))
-}
-
-fn unsafe_path(what: &str) -> ApiError {
-    ApiError::new(ErrorCode::BadRequest, format!("the path holds {what}, which is not passed on"))
 }
 
 /// Explains an unknown path by what its sender most likely meant.

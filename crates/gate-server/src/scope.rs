@@ -2,11 +2,10 @@
 
 use gate_config::{ProviderIndex, Scope};
 use gate_model_ref::ProviderKind;
-use http::HeaderMap;
 
+use crate::client_headers::{ClientHeaders, Field};
 use crate::error::{ApiError, ErrorCode};
 use crate::failure;
-use crate::forward::PROVIDER;
 use crate::makers::Makers;
 use crate::objects::NamedObjects;
 use crate::route::{self, Forward, Operation};
@@ -38,7 +37,7 @@ impl Scopes<'_> {
 pub(crate) fn scope_of(
     snapshot: &Snapshot,
     route: &mut Forward<'_>,
-    headers: &HeaderMap,
+    headers: ClientHeaders<'_>,
 ) -> Result<Scope, ApiError> {
     let by_path = match route.pin {
         route::Pin::None | route::Pin::Kind(_) => None,
@@ -126,8 +125,8 @@ fn known(snapshot: &Snapshot, kind: ProviderKind, id: &str) -> Option<ProviderIn
 }
 
 /// Finds the provider that `x-gateway-provider` names by its dotted path.
-fn pin_of_header(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Option<ProviderIndex>, ApiError> {
-    let mut values = headers.get_all(PROVIDER).iter();
+fn pin_of_header(snapshot: &Snapshot, headers: ClientHeaders<'_>) -> Result<Option<ProviderIndex>, ApiError> {
+    let mut values = headers.get_all(Field::XGatewayProvider);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(ApiError::new(ErrorCode::BadRequest, "two `x-gateway-provider` headers; send one"));

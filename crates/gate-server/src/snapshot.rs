@@ -38,6 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) balance: Balance,
     /// Of each provider an endpoint for each of its keys, at least one.
     endpoints: Vec<Box<[Endpoint]>>,
+    /// Of each provider its id as a header of its answers, where it can be one.
+    ids: Vec<Option<HeaderValue>>,
 }
 
 impl Snapshot {
@@ -65,7 +67,14 @@ impl Snapshot {
         let host_guard = HostGuard::new(&server);
         let tls = server.tls.as_ref().map(TlsAcceptor::try_new).transpose()?;
         let balance = Balance::new(&server, &providers, registry);
-        Ok(Self { server, providers, host_guard, tls, balance, endpoints })
+        let ids =
+            providers.providers().map(|(_, provider)| HeaderValue::from_str(&provider.id).ok()).collect();
+        Ok(Self { server, providers, host_guard, tls, balance, endpoints, ids })
+    }
+
+    /// Returns the id of a provider as a header's value.
+    pub(crate) fn id(&self, index: ProviderIndex) -> Option<HeaderValue> {
+        self.ids.get(index.position()).cloned().flatten()
     }
 
     /// Returns the endpoint of a provider, with its first key.

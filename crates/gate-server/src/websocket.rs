@@ -25,6 +25,7 @@ use crate::answer::{Answer, Payload};
 use crate::attempts::{Handshake, WhoseKey};
 use crate::auth::ClientCredentials;
 use crate::balance::Stop;
+use crate::client_headers::{ClientHeaders, Field};
 use crate::error::{ApiError, ErrorCode};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
@@ -76,7 +77,14 @@ pub(crate) struct Opening<'r> {
 ///
 /// # Errors
 /// 400, and the message names the paths that take one.
-pub(crate) fn check_route(route: &Route<'_>, parts: &Parts) -> Result<(), ApiError> {
+pub(crate) fn check_route(
+    route: &Route<'_>,
+    parts: &Parts,
+    headers: ClientHeaders<'_>,
+) -> Result<(), ApiError> {
+    if !headers.present.has(Field::Upgrade) {
+        return Ok(());
+    }
     let takes_one = matches!(route, Route::Forward(route) if is_wanted(route, parts));
     if takes_one || !handshake::is_offered(parts) {
         return Ok(());
@@ -247,7 +255,7 @@ async fn ask(
             answer
         }
     };
-    forward::mark(&mut answer.headers, endpoint.name(), stop.model.as_deref());
+    forward::mark(&mut answer.headers, snapshot, &stop);
     Ok(answer)
 }
 

@@ -94,6 +94,8 @@ pub(super) fn of_answer(
     match (whose_key, status) {
         (WhoseKey::Ours, 401 | 403) => Some(Outcome::KeyRefused { status }),
         (WhoseKey::TheClients, 429) => None,
+        // Who has answered asks for no pause.
+        (_, 200..=299) => Some(Outcome::Answered { status, retry_after: None, latency }),
         _ => Some(Outcome::Answered { status, retry_after: retry_after(&response.headers), latency }),
     }
 }

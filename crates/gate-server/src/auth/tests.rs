@@ -12,7 +12,7 @@ fn parse(headers: &[(&'static str, &'static str)]) -> Result<ClientCredentials, 
     for (name, value) in headers {
         map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    ClientCredentials::parse(&map)
+    ClientCredentials::parse(ClientHeaders::of(&map))
 }
 
 fn endpoint(auth: AuthStyle, key: Option<&str>) -> Endpoint {
@@ -65,8 +65,10 @@ fn choose(
     match parse(headers).unwrap().choose(&endpoint(auth, key)) {
         Ok(RequestCredential::Configured) => Ok("configured"),
         Ok(RequestCredential::Key(_)) => Ok("for the provider"),
-        Ok(RequestCredential::AsSent(name, _)) if name == header::AUTHORIZATION => Ok("own authorization"),
-        Ok(RequestCredential::AsSent(name, _)) if name == X_API_KEY => Ok("own x-api-key"),
+        Ok(RequestCredential::AsSent(name, _)) if name == Field::Authorization.name() => {
+            Ok("own authorization")
+        }
+        Ok(RequestCredential::AsSent(name, _)) if name == Field::XApiKey.name() => Ok("own x-api-key"),
         Ok(RequestCredential::AsSent(..)) => Ok("own other"),
         Ok(RequestCredential::None) => Ok("none"),
         Err(error) => Err(format!("{}: {}", error.code.as_str(), error.message)),
@@ -100,7 +102,7 @@ fn a_key_that_a_browser_offers_is_a_credential_like_any_other() {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let credentials = ClientCredentials::parse(&map).unwrap().with_offered(&map, keys);
+        let credentials = ClientCredentials::parse(ClientHeaders::of(&map)).unwrap().with_offered(&map, keys);
         let found = match credentials.and_then(|all| all.choose(&endpoint(AuthStyle::Bearer, key))) {
             Ok(RequestCredential::Configured) => "configured",
             Ok(RequestCredential::Key(key)) => {

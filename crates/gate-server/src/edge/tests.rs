@@ -20,7 +20,10 @@ fn check_parts(
         request = request.header(*name, *value);
     }
     let parts = request.body(()).unwrap().into_parts().0;
-    check(&parts).and_then(|host| guard.check(host)).and_then(|()| check_rest(&parts, guard))
+    let headers = ClientHeaders::of(&parts.headers);
+    let host = check(&parts, headers)?;
+    guard.check(host)?;
+    check_rest(&parts, headers, guard)
 }
 
 fn host(host: &str) -> Result<(), ErrorCode> {
