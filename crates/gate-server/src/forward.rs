@@ -128,7 +128,7 @@ where
     // not needed once there is an answer.
     let answered = Box::pin(errand.run(plan, upstream_headers, in_flight, exchange)).await;
     exchange.wait(begin.elapsed());
-    let Answered { response, held, stop, key, attempt, whose_key, extra_frame } = answered?;
+    let Answered { response, held, stop, key, attempt, whose_key, extra_frame } = *answered?;
     let endpoint = snapshot.endpoint(stop.provider);
     exchange.record.provider = Some(endpoint.shared_name());
     exchange.record.model.clone_from(&stop.model);
