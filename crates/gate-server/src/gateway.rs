@@ -135,39 +135,33 @@ impl Gateway {
     /// left.
     ///
     /// The body may be passed on as it comes, and then lives as long as the answer may need it.
-    pub async fn handle<B>(&self, request: Request<B>) -> Response<GateBody>
+    pub fn handle<B>(&self, request: Request<B>) -> impl Future<Output = Response<GateBody>> + Send + use<B>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
+        let gateway = self.clone();
+        // Taken apart here: an async function would keep room for the whole beside that for the parts.
         let (mut parts, body) = request.into_parts();
         let mut body = ClientBody::new(body);
-        let mut exchange = Exchange::begin(&parts.method, parts.uri.path(), Arc::clone(&self.0.sinks));
-        let mut in_flight = self.0.shutdown.enter();
-        let has_version = parts.headers.contains_key(&ANTHROPIC_VERSION);
-        let expects = parts.headers.contains_key(EXPECT);
-        let id = exchange.id.clone();
-        let outcome = {
-            let answer = pin!(self.answer(&mut parts, &mut body, has_version, &mut in_flight, &mut exchange));
-            panics::caught(&id, answer).await
-        };
-        match outcome.unwrap_or_else(|_| Err(panics::internal_error())) {
-            Ok(answer) => answer.into_response(in_flight, exchange),
-            Err(error) => {
-                in_flight.give_place();
-                // Reading on would ask a client that waits for permission to send its body, and what a
-                // panic left of a body is not to be touched.
-                let begin = Instant::now();
-                let is_read = error.code != ErrorCode::InternalError
-                    && (body.is_end_stream()
-                        || (!expects && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
-                exchange.wait(begin.elapsed());
-                let dialect = dialect_of(parts.uri.path(), has_version);
-                let mut response = refuse(&error, dialect, exchange);
-                if !is_read {
-                    // What follows on this connection could be the rest of a body.
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        async move {
+            let sinks = Arc::clone(&gateway.0.sinks);
+            let mut exchange = Exchange::begin(&parts.method, parts.uri.path(), sinks);
+            let mut in_flight = gateway.0.shutdown.enter();
+            let has_version = parts.headers.contains_key(&ANTHROPIC_VERSION);
+            let expects = parts.headers.contains_key(EXPECT);
+            let id = exchange.id.clone();
+            let outcome = {
+                let of_request = (&mut parts, &mut body, has_version);
+                let answer = pin!(gateway.answer(of_request, &mut in_flight, &mut exchange));
+                panics::caught(&id, answer).await
+            };
+            match outcome.unwrap_or_else(|_| Err(panics::internal_error())) {
+                Ok(answer) => answer.into_response(in_flight, exchange),
+                Err(error) => {
+                    in_flight.give_place();
+                    let dialect = dialect_of(parts.uri.path(), has_version);
+                    turn_away(&error, dialect, exchange, (body, expects)).await
                 }
-                response
             }
         }
     }
@@ -175,12 +169,10 @@ impl Gateway {
     /// The inner function of [`handle`](Self::handle), which may use `?`.
     async fn answer<B>(
         &self,
-        parts: &mut Parts,
-        body: &mut ClientBody<B>,
-        has_version: bool,
+        (parts, body, has_version): (&mut Parts, &mut ClientBody<B>, bool),
         in_flight: &mut InFlight,
         exchange: &mut Exchange,
-    ) -> Result<Answer, ApiError>
+    ) -> Result<Box<Answer>, ApiError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
@@ -196,19 +188,21 @@ impl Gateway {
         snapshot.host_guard.check(host)?;
         edge::check_rest(parts, &snapshot.host_guard)?;
         let begin = Instant::now();
-        let credentials = ClientCredentials::parse(&parts.headers)?;
+        let mut credentials = ClientCredentials::parse(&parts.headers)?;
         exchange.record.steps.auth = Some(begin.elapsed());
         let route = route?;
         websocket::check_route(&route, parts)?;
         match route {
-            Route::Own(own) => own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)),
-            Route::Forward(route) => {
+            Route::Own(own) => {
+                own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)).map(Box::new)
+            }
+            Route::Forward(mut route) => {
                 let most = snapshot.server.limits.max_in_flight;
                 if !in_flight.admit(most) {
                     return Err(failure::too_many_requests(most));
                 }
-                forward::forward(self, &snapshot, (parts, body), (route, credentials), in_flight, exchange)
-                    .await
+                let (request, way) = ((parts, body), (&mut route, &mut credentials));
+                forward::forward(self, &snapshot, request, way, in_flight, exchange).await
             }
         }
     }
@@ -342,6 +336,31 @@ impl Gateway {
     pub(crate) fn sweep(&self) {
         self.0.upstream.sweep();
     }
+}
+
+/// Answers with an error, and reads away what is left of the request, so that its sender gets to read that.
+async fn turn_away<B>(
+    error: &ApiError,
+    dialect: ProviderKind,
+    mut exchange: Box<Exchange>,
+    (mut body, expects): (ClientBody<B>, bool),
+) -> Response<GateBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    // Reading on would ask a client that waits for permission to send its body, and what a panic left of
+    // a body is not to be touched.
+    let begin = Instant::now();
+    let is_read = error.code != ErrorCode::InternalError
+        && (body.is_end_stream()
+            || (!expects && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
+    exchange.wait(begin.elapsed());
+    let mut response = refuse(error, dialect, exchange);
+    if !is_read {
+        // What follows on this connection could be the rest of a body.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Renders an error and settles its account.
