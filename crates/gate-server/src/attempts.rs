@@ -67,6 +67,8 @@ struct Order {
     extra_frame: Option<ExtraFrame>,
     /// How much of a stream is held, while there is somebody else who could give one.
     hold: Option<Hold>,
+    /// After how long a second attempt is made beside it, where there may be one.
+    hedge_after: Option<Duration>,
     /// Where it stands in the account.
     place: usize,
 }
@@ -110,10 +112,23 @@ impl Errand<'_> {
         let mut order = trip.order(attempt, cargo, headers);
         async move {
             loop {
-                let decision = {
-                    let attempt = pin!(trip.go(order?));
-                    in_flight.unless_ended(attempt).await.ok_or_else(failure::shutting_down)?
+                let order_now = order?;
+                let decision = match order_now.hedge_after {
+                    None => {
+                        let place = order_now.place;
+                        let tried = {
+                            let sending = pin!(self.send(order_now, Some(&mut trip.again)));
+                            in_flight.unless_ended(sending).await
+                        };
+                        tried.map(|tried| trip.settle(place, tried))
+                    }
+                    Some(late) => {
+                        // Boxed: it is rare, and would be half of every request's future.
+                        let mut both = Box::pin(trip.hedge(order_now, late));
+                        in_flight.unless_ended(both.as_mut()).await
+                    }
                 };
+                let decision = decision.ok_or_else(failure::shutting_down)?;
                 let Some(Decision::RetrySame { after } | Decision::Next { after }) = decision else {
                     return trip.end();
                 };
@@ -150,7 +165,7 @@ impl Errand<'_> {
         }
         let extra_frame = cargo.extra_frame.take();
         let request = self.request(&stop, cargo, headers, credential)?;
-        Ok(Order { attempt, stop, request, whose_key, extra_frame, hold: None, place: 0 })
+        Ok(Order { attempt, stop, request, whose_key, extra_frame, hold: None, hedge_after: None, place: 0 })
     }
 
     /// # Errors
@@ -247,10 +262,13 @@ impl Trip<'_, '_> {
     fn order(&mut self, attempt: Attempt, cargo: Cargo, headers: HeaderMap) -> Result<Order, ApiError> {
         let stop = self.journey.stop(&attempt).clone();
         let mut order = self.errand.order(attempt, stop, cargo, headers, &mut self.entrusted)?;
-        let hold = self.errand.snapshot.balance.hold();
         // Whoever answers has begun to take a body that passes once: no other can take over.
-        let may_pass_on = |_: &Hold| !order.request.body.passes_once() && self.journey.plan.has_other(now());
-        order.hold = hold.filter(may_pass_on);
+        if self.journey.has_several_targets() && !order.request.body.passes_once() {
+            let snapshot = self.errand.snapshot;
+            let provider = snapshot.providers.provider(order.stop.provider);
+            order.hedge_after = provider.hedge_after.filter(|_| self.journey.plan.may_go_on());
+            order.hold = snapshot.balance.hold().filter(|_| self.journey.plan.has_other(now()));
+        }
         order.place = begin(self.exchange, self.errand, &order);
         Ok(order)
     }
@@ -265,24 +283,6 @@ impl Trip<'_, '_> {
     fn next(&mut self) -> Option<Result<Order, ApiError>> {
         let attempt = self.journey.plan.next(now()).ok()?;
         self.further(attempt)
-    }
-
-    /// Makes one attempt, or two where the first is late and there may be two, and returns what is to be
-    /// done then; nothing where what came is the client's without a word about the target.
-    fn go(&mut self, order: Order) -> impl Future<Output = Option<Decision>> {
-        let errand = self.errand;
-        let provider = errand.snapshot.providers.provider(order.stop.provider);
-        let may_be_two = !order.request.body.passes_once() && self.journey.plan.may_go_on();
-        let late = provider.hedge_after.filter(|_| may_be_two);
-        async move {
-            let Some(late) = late else {
-                let place = order.place;
-                let tried = errand.send(order, Some(&mut self.again)).await;
-                return self.settle(place, tried);
-            };
-            // Boxed: it is rare, and would be half of every request's future.
-            Box::pin(self.hedge(order, late)).await
-        }
     }
 
     /// Counts an attempt that has come back.

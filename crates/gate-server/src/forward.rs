@@ -97,7 +97,8 @@ where
     let scopes = Scopes { named: scope, unnamed, makers };
     let begin = Instant::now();
     let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
-    let received = intake::take_in(body, &parts.headers, route.operation, bounds).await;
+    // Boxed, as sending is: neither needs its room while the other has its own.
+    let received = Box::pin(intake::take_in(body, &parts.headers, route.operation, bounds)).await;
     exchange.wait(begin.elapsed());
     exchange.record.steps.receive = Some(begin.elapsed());
     let received = received?;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,15 +152,16 @@ impl Gateway {
             let id = exchange.id.clone();
             let outcome = {
                 let of_request = (&mut parts, &mut body, has_version);
-                let answer = pin!(gateway.answer(of_request, &mut in_flight, &mut exchange));
-                panics::caught(&id, answer).await
+                // Boxed: hyper moves this future about before it is first polled.
+                let mut answer = Box::pin(gateway.answer(of_request, &mut in_flight, &mut exchange));
+                panics::caught(&id, answer.as_mut()).await
             };
             match outcome.unwrap_or_else(|_| Err(panics::internal_error())) {
                 Ok(answer) => answer.into_response(in_flight, exchange),
                 Err(error) => {
                     in_flight.give_place();
                     let dialect = dialect_of(parts.uri.path(), has_version);
-                    turn_away(&error, dialect, exchange, (body, expects)).await
+                    Box::pin(turn_away(&error, dialect, exchange, (body, expects))).await
                 }
             }
         }
@@ -177,34 +178,21 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let snapshot = self.snapshot();
-        let host = edge::check(parts)?;
         let uri = parts.uri.clone();
-        let route = Route::parse(&parts.method, uri.path(), has_version);
-        // A wrong method outranks a wrong host, which outranks two keys, which outrank a wrong path.
-        let route = match route {
-            Err(error) if error.code == ErrorCode::MethodNotAllowed => return Err(error),
-            route => route,
-        };
-        snapshot.host_guard.check(host)?;
-        edge::check_rest(parts, &snapshot.host_guard)?;
-        let begin = Instant::now();
-        let mut credentials = ClientCredentials::parse(&parts.headers)?;
-        exchange.record.steps.auth = Some(begin.elapsed());
-        let route = route?;
-        websocket::check_route(&route, parts)?;
-        match route {
+        let (route, mut credentials) = look_at_head(&snapshot, (parts, uri.path()), has_version, exchange)?;
+        let mut route = match route {
             Route::Own(own) => {
-                own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)).map(Box::new)
+                let dialect = list_dialect(has_version);
+                return own::answer(self, &snapshot, own, uri.query(), dialect).map(Box::new);
             }
-            Route::Forward(mut route) => {
-                let most = snapshot.server.limits.max_in_flight;
-                if !in_flight.admit(most) {
-                    return Err(failure::too_many_requests(most));
-                }
-                let (request, way) = ((parts, body), (&mut route, &mut credentials));
-                forward::forward(self, &snapshot, request, way, in_flight, exchange).await
-            }
+            Route::Forward(route) => route,
+        };
+        let most = snapshot.server.limits.max_in_flight;
+        if !in_flight.admit(most) {
+            return Err(failure::too_many_requests(most));
         }
+        let (request, way) = ((parts, body), (&mut route, &mut credentials));
+        forward::forward(self, &snapshot, request, way, in_flight, exchange).await
     }
 
     /// Replaces the configuration. Requests in flight end with the one they began with, and
@@ -336,6 +324,30 @@ impl Gateway {
     pub(crate) fn sweep(&self) {
         self.0.upstream.sweep();
     }
+}
+
+/// Finds what the head of a request asks for and who asks, and refuses what no provider must see.
+fn look_at_head<'p>(
+    snapshot: &Snapshot,
+    (parts, path): (&Parts, &'p str),
+    has_version: bool,
+    exchange: &mut Exchange,
+) -> Result<(Route<'p>, ClientCredentials), ApiError> {
+    let host = edge::check(parts)?;
+    let route = Route::parse(&parts.method, path, has_version);
+    // A wrong method outranks a wrong host, which outranks two keys, which outrank a wrong path.
+    let route = match route {
+        Err(error) if error.code == ErrorCode::MethodNotAllowed => return Err(error),
+        route => route,
+    };
+    snapshot.host_guard.check(host)?;
+    edge::check_rest(parts, &snapshot.host_guard)?;
+    let begin = Instant::now();
+    let credentials = ClientCredentials::parse(&parts.headers)?;
+    exchange.record.steps.auth = Some(begin.elapsed());
+    let route = route?;
+    websocket::check_route(&route, parts)?;
+    Ok((route, credentials))
 }
 
 /// Answers with an error, and reads away what is left of the request, so that its sender gets to read that.
