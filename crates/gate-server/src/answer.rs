@@ -52,23 +52,23 @@ impl Answer {
         if let Payload::Upstream { dialect, content_type, .. } = &self.payload
             && self.status.is_success()
         {
-            self.treatment.estimate = Estimate::begin(*dialect, *content_type, request);
+            self.treatment.estimate = Estimate::begin(*dialect, *content_type, request).map(Box::new);
         }
     }
 
     /// Binds the body to the account, which is settled when the body ends or is dropped.
     pub(crate) fn into_response(
-        self,
+        self: Box<Self>,
         in_flight: InFlight,
         mut exchange: Box<Exchange>,
     ) -> Response<GateBody> {
-        exchange.set_status(self.status);
-        let mut headers = self.headers;
+        let Self { status, mut headers, payload, treatment } = *self;
+        exchange.set_status(status);
         mark(&mut headers, &mut exchange);
         if let Some(id) = upstream_id(&headers) {
             exchange.record.upstream_request_id = Some(id);
         }
-        let body = match self.payload {
+        let body = match payload {
             Payload::Full(data) => {
                 let mut body = GateBody::full(data);
                 exchange.end(EndReason::Complete);
@@ -76,13 +76,13 @@ impl Answer {
                 body
             }
             Payload::Upstream { body, dialect, content_type, framing } => {
-                let meter = Meter::new(dialect, content_type);
-                GateBody::relay(Relay::new(body, meter, framing, self.treatment, in_flight, exchange))
+                let meter = Box::new(Meter::new(dialect, content_type));
+                GateBody::relay(Relay::new(body, meter, framing, treatment, in_flight, exchange))
             }
             Payload::Tunnel(switch) => GateBody::tunnel(Tunnel::new(*switch, in_flight, exchange)),
         };
         let mut response = Response::new(body);
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
     }

@@ -1,5 +1,6 @@
 //! Sends a request until somebody answers it: one loop over what `gate-balance` decides.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ struct Order {
     extra_frame: Option<ExtraFrame>,
     /// How much of a stream is held, while there is somebody else who could give one.
     hold: Option<Hold>,
+    /// After how long a second attempt is made beside it, where there may be one.
+    hedge_after: Option<Duration>,
     /// Where it stands in the account.
     place: usize,
 }
@@ -83,8 +86,8 @@ struct Tried {
     time: Duration,
 }
 
-/// What an attempt brought for the client.
-type Best = Result<Answered, ApiError>;
+/// What an attempt brought for the client. Boxed: it is large, and passes through several hands.
+type Best = Result<Box<Answered>, ApiError>;
 
 impl Errand<'_> {
     /// Sends a request to where its plan says, again and elsewhere as long as that is allowed. The client
@@ -96,32 +99,48 @@ impl Errand<'_> {
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request at its provider, which is not blamed for it.
-    pub(crate) async fn run(
-        &self,
+    pub(crate) fn run<'a>(
+        &'a self,
         plan: Plan,
         headers: HeaderMap,
-        in_flight: &InFlight,
-        exchange: &mut Exchange,
-    ) -> Result<Answered, ApiError> {
+        in_flight: &'a InFlight,
+        exchange: &'a mut Exchange,
+    ) -> impl Future<Output = Best> {
         let Plan { journey, attempt, cargo, kept, .. } = plan;
         let again = Again { headers: headers.clone(), kept };
         let mut trip = Trip { errand: self, journey, again, entrusted: None, exchange, best: None };
-        let mut order = trip.order(attempt, cargo, headers)?;
-        loop {
-            let decision = tokio::select! {
-                decision = trip.go(order) => decision,
-                () = in_flight.ended() => return Err(failure::shutting_down()),
-            };
-            let Some(Decision::RetrySame { after } | Decision::Next { after }) = decision else {
-                return trip.end();
-            };
-            log_next(trip.exchange, after);
-            trip.pause(after, in_flight).await?;
-            order = match trip.next() {
-                Some(Ok(next)) => next,
-                Some(Err(error)) => return trip.best.unwrap_or(Err(error)),
-                None => return trip.end(),
-            };
+        let mut order = trip.order(attempt, cargo, headers);
+        async move {
+            loop {
+                let order_now = order?;
+                let decision = match order_now.hedge_after {
+                    None => {
+                        let place = order_now.place;
+                        let tried = {
+                            let sending = pin!(self.send(order_now, Some(&mut trip.again)));
+                            in_flight.unless_ended(sending).await
+                        };
+                        tried.map(|tried| trip.settle(place, tried))
+                    }
+                    Some(late) => {
+                        // Boxed: it is rare, and would be half of every request's future.
+                        let mut both = Box::pin(trip.hedge(order_now, late));
+                        in_flight.unless_ended(both.as_mut()).await
+                    }
+                };
+                let decision = decision.ok_or_else(failure::shutting_down)?;
+                let Some(Decision::RetrySame { after } | Decision::Next { after }) = decision else {
+                    return trip.end();
+                };
+                log_next(trip.exchange, after);
+                // Boxed: it is rare, and its room would be moved about with that of each attempt.
+                Box::pin(trip.pause(after, in_flight)).await?;
+                order = match trip.next() {
+                    Some(Err(error)) => return trip.best.unwrap_or(Err(error)),
+                    Some(next) => next,
+                    None => return trip.end(),
+                };
+            }
         }
     }
 
@@ -146,7 +165,7 @@ impl Errand<'_> {
         }
         let extra_frame = cargo.extra_frame.take();
         let request = self.request(&stop, cargo, headers, credential)?;
-        Ok(Order { attempt, stop, request, whose_key, extra_frame, hold: None, place: 0 })
+        Ok(Order { attempt, stop, request, whose_key, extra_frame, hold: None, hedge_after: None, place: 0 })
     }
 
     /// # Errors
@@ -175,33 +194,37 @@ impl Errand<'_> {
     }
 
     /// Sends an order. `again` has what it is made of, for a kept connection that turns out to be closed.
-    async fn send(&self, order: Order, again: Option<&mut Again>) -> Tried {
+    fn send(&self, order: Order, again: Option<&mut Again>) -> impl Future<Output = Tried> {
         let Order { attempt, stop, request, whose_key, extra_frame, hold, .. } = order;
-        let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
         let begin = Instant::now();
-        let upstream = self.gateway.upstream();
-        let result = match again {
-            None => upstream.send(endpoint, request).await,
-            Some(again) => {
-                let (credential, stop) = (request.credential.clone(), &stop);
-                let mut remake = || {
-                    let (cargo, headers) = again.make(self, stop)?;
-                    self.request(stop, cargo, headers, credential.clone()).ok()
-                };
-                upstream.send_remade(endpoint, request, &mut remake).await
-            }
-        };
-        let latency = begin.elapsed();
-        let result = match (result, hold) {
-            (Ok(mut response), Some(hold)) if response.status.is_success() => {
-                let held = hold::hold(&mut response, forward::stream_dialect(self.route), hold).await;
-                Ok((response, held))
-            }
-            (Ok(response), _) => Ok((response, Held::default())),
-            (Err(error), _) => Err(error),
-        };
-        let time = begin.elapsed();
-        Tried { attempt, stop, whose_key, extra_frame, result, latency, time }
+        async move {
+            let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
+            let upstream = self.gateway.upstream();
+            let result = match again {
+                // Boxed: the other is the rule, and the future of this would be as large once more.
+                None => Box::pin(upstream.send(endpoint, request)).await,
+                Some(again) => {
+                    let (credential, stop) = (request.credential.clone(), &stop);
+                    let mut remake = || {
+                        let (cargo, headers) = again.make(self, stop)?;
+                        self.request(stop, cargo, headers, credential.clone()).ok()
+                    };
+                    upstream.send_remade(endpoint, request, &mut remake).await
+                }
+            };
+            let latency = begin.elapsed();
+            let result = match (result, hold) {
+                (Ok(mut response), Some(hold)) if response.status.is_success() => {
+                    let dialect = forward::stream_dialect(self.route);
+                    let held = Box::pin(hold::hold(&mut response, dialect, hold)).await;
+                    Ok((response, held))
+                }
+                (Ok(response), _) => Ok((response, Held::default())),
+                (Err(error), _) => Err(error),
+            };
+            let time = begin.elapsed();
+            Tried { attempt, stop, whose_key, extra_frame, result, latency, time }
+        }
     }
 }
 
@@ -239,10 +262,13 @@ impl Trip<'_, '_> {
     fn order(&mut self, attempt: Attempt, cargo: Cargo, headers: HeaderMap) -> Result<Order, ApiError> {
         let stop = self.journey.stop(&attempt).clone();
         let mut order = self.errand.order(attempt, stop, cargo, headers, &mut self.entrusted)?;
-        let hold = self.errand.snapshot.balance.hold();
         // Whoever answers has begun to take a body that passes once: no other can take over.
-        let may_pass_on = |_: &Hold| !order.request.body.passes_once() && self.journey.plan.has_other(now());
-        order.hold = hold.filter(may_pass_on);
+        if self.journey.has_several_targets() && !order.request.body.passes_once() {
+            let snapshot = self.errand.snapshot;
+            let provider = snapshot.providers.provider(order.stop.provider);
+            order.hedge_after = provider.hedge_after.filter(|_| self.journey.plan.may_go_on());
+            order.hold = snapshot.balance.hold().filter(|_| self.journey.plan.has_other(now()));
+        }
         order.place = begin(self.exchange, self.errand, &order);
         Ok(order)
     }
@@ -257,21 +283,6 @@ impl Trip<'_, '_> {
     fn next(&mut self) -> Option<Result<Order, ApiError>> {
         let attempt = self.journey.plan.next(now()).ok()?;
         self.further(attempt)
-    }
-
-    /// Makes one attempt, or two where the first is late and there may be two, and returns what is to be
-    /// done then; nothing where what came is the client's without a word about the target.
-    async fn go(&mut self, order: Order) -> Option<Decision> {
-        let errand = self.errand;
-        let provider = errand.snapshot.providers.provider(order.stop.provider);
-        let may_be_two = !order.request.body.passes_once() && self.journey.plan.may_go_on();
-        let Some(late) = provider.hedge_after.filter(|_| may_be_two) else {
-            let place = order.place;
-            let tried = errand.send(order, Some(&mut self.again)).await;
-            return self.settle(place, tried);
-        };
-        // Boxed: it is rare, and would be half of every request's future.
-        Box::pin(self.hedge(order, late)).await
     }
 
     /// Counts an attempt that has come back.
@@ -334,7 +345,7 @@ impl Tried {
         match result {
             Ok((response, held)) => {
                 let (key, attempt) = (attempt.target().id().key, Some(attempt));
-                Ok(Answered { response, held, stop, key, attempt, whose_key, extra_frame })
+                Ok(Box::new(Answered { response, held, stop, key, attempt, whose_key, extra_frame }))
             }
             // What ended an upload is known best where it was seen.
             Err(error) => Err(match (error.kind(), errand.upload.fault()) {

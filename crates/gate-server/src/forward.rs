@@ -76,10 +76,10 @@ pub(crate) async fn forward<B>(
     gateway: &Gateway,
     snapshot: &Arc<Snapshot>,
     (parts, present, body): (&mut Parts, Present, &mut ClientBody<B>),
-    (mut route, credentials): (Forward<'_>, ClientCredentials),
+    (route, credentials): (&mut Forward<'_>, &mut ClientCredentials),
     in_flight: &InFlight,
     exchange: &mut Exchange,
-) -> Result<Answer, ApiError>
+) -> Result<Box<Answer>, ApiError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
@@ -88,17 +88,19 @@ where
     if route.is_admin() && !snapshot.server.allow_admin_paths {
         return Err(failure::admin_path());
     }
-    let scope = scope::scope_of(snapshot, &mut route, headers)?;
-    if websocket::is_wanted(&route, parts) {
+    let scope = scope::scope_of(snapshot, route, headers)?;
+    if websocket::is_wanted(route, parts) {
+        let (route, credentials) = (*route, std::mem::take(credentials));
         let opening = websocket::Opening { gateway, snapshot, parts, route, scope, credentials, hops };
         return Box::pin(websocket::open(opening, in_flight, exchange)).await;
     }
     let makers = gateway.makers();
-    let unnamed = scope::scope_of_object(makers, snapshot, &route, scope);
+    let unnamed = scope::scope_of_object(makers, snapshot, route, scope);
     let scopes = Scopes { named: scope, unnamed, makers };
     let begin = Instant::now();
     let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
-    let received = intake::take_in(body, headers, route.operation, bounds).await;
+    // Boxed, as sending is: neither needs its room while the other has its own.
+    let received = Box::pin(intake::take_in(body, headers, route.operation, bounds)).await;
     exchange.wait(begin.elapsed());
     exchange.record.steps.receive = Some(begin.elapsed());
     let received = received?;
@@ -109,7 +111,7 @@ where
     // Kept only to be read once more; the bytes are shared with what is sent.
     let to_estimate = snapshot.server.estimate_usage.then(|| received.held.clone());
     let choice = if credentials.is_for_provider() { Choice::First } else { Choice::Any(&parts.headers) };
-    let plan = plan::plan(snapshot, &route, scopes, parts.uri.query(), received, choice)?;
+    let plan = plan::plan(snapshot, route, scopes, parts.uri.query(), received, choice)?;
     exchange.record.steps.route = Some(begin.elapsed());
     let makes_object = plan.makes_object;
     let asked = Asked::new(parts);
@@ -119,10 +121,10 @@ where
     let errand = Errand {
         gateway,
         snapshot,
-        route: &route,
+        route,
         method: &parts.method,
         query: parts.uri.query(),
-        credentials: &credentials,
+        credentials,
         upload: &upload,
     };
     let begin = Instant::now();
@@ -130,7 +132,7 @@ where
     // not needed once there is an answer.
     let answered = Box::pin(errand.run(plan, upstream_headers, in_flight, exchange)).await;
     exchange.wait(begin.elapsed());
-    let Answered { response, held, stop, key, attempt, whose_key, extra_frame } = answered?;
+    let Answered { response, held, stop, key, attempt, whose_key, extra_frame } = *answered?;
     let endpoint = snapshot.endpoint(stop.provider);
     exchange.record.provider = Some(endpoint.shared_name());
     exchange.record.model.clone_from(&stop.model);
@@ -144,12 +146,12 @@ where
         keepalive: snapshot.server.sse_keepalive,
         drains: matches!(provider.on_disconnect, OnDisconnect::Drain).then(|| gateway.drains()),
     };
-    let mut answer = answer((response, held), &route, &asked, treatment)?;
+    let mut answer = answer((response, held), route, &asked, treatment)?;
     if let Some(request) = to_estimate {
         answer.estimate(&request);
     }
     if whose_key == WhoseKey::Ours && refuses_key(answer.status) {
-        blame_our_key(snapshot, (stop.provider, key), exchange, &mut answer).await?;
+        Box::pin(blame_our_key(snapshot, (stop.provider, key), exchange, &mut answer)).await?;
     }
     let may_tell_of_container = route.operation == Operation::Messages;
     if (makes_object || may_tell_of_container)
@@ -214,7 +216,7 @@ pub(crate) fn answer(
     route: &Forward<'_>,
     asked: &Asked,
     mut treatment: Treatment,
-) -> Result<Answer, ApiError> {
+) -> Result<Box<Answer>, ApiError> {
     let status = response.status;
     let is_answer = match status.as_u16() {
         304 => asked.is_conditional,
@@ -235,7 +237,7 @@ pub(crate) fn answer(
         needs_terminal: response.is_close_delimited && content_type != ContentType::Other,
     };
     headers::to_client(&mut headers, asked.method == Method::HEAD);
-    Ok(Answer {
+    Ok(Box::new(Answer {
         status,
         headers,
         payload: Payload::Upstream {
@@ -245,7 +247,7 @@ pub(crate) fn answer(
             framing,
         },
         treatment,
-    })
+    }))
 }
 
 /// Tells whether a status refuses a key.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,40 +134,33 @@ impl Gateway {
     /// left.
     ///
     /// The body may be passed on as it comes, and then lives as long as the answer may need it.
-    pub async fn handle<B>(&self, request: Request<B>) -> Response<GateBody>
+    pub fn handle<B>(&self, request: Request<B>) -> impl Future<Output = Response<GateBody>> + Send + use<B>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
+        let gateway = self.clone();
+        // Taken apart here: an async function would keep room for the whole beside that for the parts.
         let (mut parts, body) = request.into_parts();
         let mut body = ClientBody::new(body);
-        let mut exchange = Exchange::begin(&parts.method, parts.uri.path(), Arc::clone(&self.0.sinks));
-        let mut in_flight = self.0.shutdown.enter();
-        let present = Present::of(&parts.headers);
-        let has_version = present.has(Field::AnthropicVersion);
-        let id = exchange.id.clone();
-        let outcome = {
-            let answer = pin!(self.answer((&mut parts, present), &mut body, &mut in_flight, &mut exchange));
-            panics::caught(&id, answer).await
-        };
-        match outcome.unwrap_or_else(|_| Err(panics::internal_error())) {
-            Ok(answer) => answer.into_response(in_flight, exchange),
-            Err(error) => {
-                in_flight.give_place();
-                // Reading on would ask a client that waits for permission to send its body, and what a
-                // panic left of a body is not to be touched.
-                let begin = Instant::now();
-                let is_read = error.code != ErrorCode::InternalError
-                    && (body.is_end_stream()
-                        || (!present.has(Field::Expect)
-                            && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
-                exchange.wait(begin.elapsed());
-                let dialect = dialect_of(parts.uri.path(), has_version);
-                let mut response = refuse(&error, dialect, exchange);
-                if !is_read {
-                    // What follows on this connection could be the rest of a body.
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        async move {
+            let sinks = Arc::clone(&gateway.0.sinks);
+            let mut exchange = Exchange::begin(&parts.method, parts.uri.path(), sinks);
+            let mut in_flight = gateway.0.shutdown.enter();
+            let present = Present::of(&parts.headers);
+            let id = exchange.id.clone();
+            let outcome = {
+                let of_request = (&mut parts, present, &mut body);
+                // Boxed: hyper moves this future about before it is first polled.
+                let mut answer = Box::pin(gateway.answer(of_request, &mut in_flight, &mut exchange));
+                panics::caught(&id, answer.as_mut()).await
+            };
+            match outcome.unwrap_or_else(|_| Err(panics::internal_error())) {
+                Ok(answer) => answer.into_response(in_flight, exchange),
+                Err(error) => {
+                    in_flight.give_place();
+                    let dialect = dialect_of(parts.uri.path(), present.has(Field::AnthropicVersion));
+                    Box::pin(turn_away(&error, dialect, exchange, (body, present))).await
                 }
-                response
             }
         }
     }
@@ -175,51 +168,29 @@ impl Gateway {
     /// The inner function of [`handle`](Self::handle), which may use `?`.
     async fn answer<B>(
         &self,
-        (parts, present): (&mut Parts, Present),
-        body: &mut ClientBody<B>,
+        (parts, present, body): (&mut Parts, Present, &mut ClientBody<B>),
         in_flight: &mut InFlight,
         exchange: &mut Exchange,
-    ) -> Result<Answer, ApiError>
+    ) -> Result<Box<Answer>, ApiError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let snapshot = self.snapshot();
-        let headers = ClientHeaders { map: &parts.headers, present };
-        // It tells clients of Anthropic from those of OpenAI.
-        let has_version = present.has(Field::AnthropicVersion);
-        let host = edge::check(parts, headers)?;
         let uri = parts.uri.clone();
-        let route = Route::parse(&parts.method, uri.path(), has_version);
-        // A wrong method outranks a wrong host, which outranks two keys, which outrank a wrong path.
-        let route = match route {
-            Err(error) if error.code == ErrorCode::MethodNotAllowed => return Err(error),
-            route => route,
-        };
-        snapshot.host_guard.check(host)?;
-        edge::check_rest(parts, headers, &snapshot.host_guard)?;
-        let begin = Instant::now();
-        let credentials = ClientCredentials::parse(headers)?;
-        exchange.record.steps.auth = Some(begin.elapsed());
-        let route = route?;
-        websocket::check_route(&route, parts, headers)?;
-        match route {
-            Route::Own(own) => own::answer(self, &snapshot, own, uri.query(), list_dialect(has_version)),
-            Route::Forward(route) => {
-                let most = snapshot.server.limits.max_in_flight;
-                if !in_flight.admit(most) {
-                    return Err(failure::too_many_requests(most));
-                }
-                forward::forward(
-                    self,
-                    &snapshot,
-                    (parts, present, body),
-                    (route, credentials),
-                    in_flight,
-                    exchange,
-                )
-                .await
+        let (route, mut credentials) = look_at_head(&snapshot, (parts, uri.path()), present, exchange)?;
+        let mut route = match route {
+            Route::Own(own) => {
+                let dialect = list_dialect(present.has(Field::AnthropicVersion));
+                return own::answer(self, &snapshot, own, uri.query(), dialect).map(Box::new);
             }
+            Route::Forward(route) => route,
+        };
+        let most = snapshot.server.limits.max_in_flight;
+        if !in_flight.admit(most) {
+            return Err(failure::too_many_requests(most));
         }
+        let (request, way) = ((parts, present, body), (&mut route, &mut credentials));
+        forward::forward(self, &snapshot, request, way, in_flight, exchange).await
     }
 
     /// Replaces the configuration. Requests in flight end with the one they began with, and
@@ -351,6 +322,58 @@ impl Gateway {
     pub(crate) fn sweep(&self) {
         self.0.upstream.sweep();
     }
+}
+
+/// Finds what the head of a request asks for and who asks, and refuses what no provider must see.
+fn look_at_head<'p>(
+    snapshot: &Snapshot,
+    (parts, path): (&Parts, &'p str),
+    present: Present,
+    exchange: &mut Exchange,
+) -> Result<(Route<'p>, ClientCredentials), ApiError> {
+    let headers = ClientHeaders { map: &parts.headers, present };
+    let host = edge::check(parts, headers)?;
+    // The version tells clients of Anthropic from those of OpenAI.
+    let route = Route::parse(&parts.method, path, present.has(Field::AnthropicVersion));
+    // A wrong method outranks a wrong host, which outranks two keys, which outrank a wrong path.
+    let route = match route {
+        Err(error) if error.code == ErrorCode::MethodNotAllowed => return Err(error),
+        route => route,
+    };
+    snapshot.host_guard.check(host)?;
+    edge::check_rest(parts, headers, &snapshot.host_guard)?;
+    let begin = Instant::now();
+    let credentials = ClientCredentials::parse(headers)?;
+    exchange.record.steps.auth = Some(begin.elapsed());
+    let route = route?;
+    websocket::check_route(&route, parts, headers)?;
+    Ok((route, credentials))
+}
+
+/// Answers with an error, and reads away what is left of the request, so that its sender gets to read that.
+async fn turn_away<B>(
+    error: &ApiError,
+    dialect: ProviderKind,
+    mut exchange: Box<Exchange>,
+    (mut body, present): (ClientBody<B>, Present),
+) -> Response<GateBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    // Reading on would ask a client that waits for permission to send its body, and what a panic left of
+    // a body is not to be touched.
+    let begin = Instant::now();
+    let is_read = error.code != ErrorCode::InternalError
+        && (body.is_end_stream()
+            || (!present.has(Field::Expect)
+                && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
+    exchange.wait(begin.elapsed());
+    let mut response = refuse(error, dialect, exchange);
+    if !is_read {
+        // What follows on this connection could be the rest of a body.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Renders an error and settles its account.

@@ -19,9 +19,13 @@ mod beginning;
 
 use beginning::{Beginning, Sight};
 
-/// What was read of an answer before anybody decided that it is the client's.
+/// What was read of an answer before anybody decided that it is the client's. Boxed where there is anything:
+/// of most answers there is nothing, and this goes with each of them.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Held(Option<Box<Beginnings>>);
+
+#[derive(Debug, Default)]
+struct Beginnings {
     /// The pieces in reverse order, as they came.
     pieces: Vec<Bytes>,
     error: Option<UpstreamError>,
@@ -32,8 +36,8 @@ pub(crate) struct Held {
 /// An answer's body behind what was held of it: byte for byte what the provider sent.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    /// `None` once it has been handed out, and where nothing was held.
-    held: Option<Box<Held>>,
+    /// Nothing once it has been handed out, and where nothing was held.
+    held: Held,
     body: UpstreamBody,
 }
 
@@ -47,26 +51,28 @@ enum End {
 
 /// Reads an event stream up to its first content, its end, or a limit.
 pub(crate) async fn hold(response: &mut UpstreamResponse, dialect: StreamDialect, limit: Hold) -> Held {
-    let mut held = Held::default();
     if content::type_of_answer(&response.headers) == ContentType::EventStream {
         // At the limit it is the client's, whatever it will be.
         let end = if response.is_close_delimited { End::OfConnection } else { End::OfFraming };
+        let mut held = Box::<Beginnings>::default();
         let _ = timeout(limit.time, held.read(&mut response.body, dialect, limit.bytes, end)).await;
         held.pieces.reverse();
+        return Held(Some(held));
     }
-    held
+    Held::default()
 }
 
 impl Held {
     /// Returns the status that a failure before the first content stands for.
     pub(crate) fn status(&self) -> Option<u16> {
-        self.status
+        self.0.as_ref()?.status
     }
 
     /// Reads what is left of an answer's body; returns whether it is no longer than `limit` in all. An error
     /// is kept as its end.
     pub(crate) async fn read_rest(&mut self, body: &mut UpstreamBody, limit: usize) -> bool {
-        let mut length: usize = self.pieces.iter().map(Bytes::len).sum();
+        let held = self.0.get_or_insert_default();
+        let mut length: usize = held.pieces.iter().map(Bytes::len).sum();
         let mut rest = Vec::new();
         // After an error there is nothing.
         while let Some(frame) = body.frame().await {
@@ -76,14 +82,20 @@ impl Held {
                     rest.push(data);
                 }
                 Ok(Err(_)) => {}
-                Err(error) => self.error = Some(error),
+                Err(error) => held.error = Some(error),
             }
             if length > limit {
                 return false;
             }
         }
-        self.pieces.splice(0..0, rest.into_iter().rev());
+        held.pieces.splice(0..0, rest.into_iter().rev());
         true
+    }
+}
+
+impl Beginnings {
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.error.is_none()
     }
 
     /// What was read before a cancellation stays in `self`.
@@ -127,14 +139,13 @@ impl Held {
 
 impl Replay {
     pub(crate) fn new(held: Held, body: UpstreamBody) -> Self {
-        let is_empty = held.pieces.is_empty() && held.error.is_none();
-        Self { held: (!is_empty).then(|| Box::new(held)), body }
+        Self { held: Held(held.0.filter(|held| !held.is_empty())), body }
     }
 }
 
 impl From<UpstreamBody> for Replay {
     fn from(body: UpstreamBody) -> Self {
-        Self { held: None, body }
+        Self { held: Held::default(), body }
     }
 }
 
@@ -146,21 +157,21 @@ impl Body for Replay {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let Some(held) = &mut self.held else { return Pin::new(&mut self.body).poll_frame(cx) };
+        let Some(held) = &mut self.held.0 else { return Pin::new(&mut self.body).poll_frame(cx) };
         let piece = held.pieces.pop().map(|piece| Ok(Frame::data(piece)));
         let next = piece.or_else(|| held.error.take().map(Err));
-        if held.pieces.is_empty() && held.error.is_none() {
-            self.held = None;
+        if held.is_empty() {
+            self.held = Held::default();
         }
         Poll::Ready(next)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.body.is_end_stream()
+        self.held.0.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(held) = &self.held else { return self.body.size_hint() };
+        let Some(held) = &self.held.0 else { return self.body.size_hint() };
         let (pieces, rest) = (held.pieces.iter().map(Bytes::len).sum::<usize>(), self.body.size_hint());
         let pieces = u64::try_from(pieces).unwrap_or(u64::MAX);
         let mut hint = SizeHint::new();

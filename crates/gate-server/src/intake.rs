@@ -85,7 +85,8 @@ where
         if let Some(key) = form_key(operation)
             && let Some(boundary) = content::form_boundary(headers)?
         {
-            return take_in_form(body, (&boundary, key), bounds).await;
+            // Boxed: most bodies are JSON, and would take its room along.
+            return Box::pin(take_in_form(body, (&boundary, key), bounds)).await;
         }
         if operation.reads_json() {
             content::require_json(headers)?;

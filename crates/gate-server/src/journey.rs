@@ -51,6 +51,11 @@ impl Journey {
         self.way.stops().len() > 1
     }
 
+    /// Tells whether there is another target at all, be it another key of the same provider.
+    pub(crate) fn has_several_targets(&self) -> bool {
+        !self.way.route().is_single()
+    }
+
     /// Returns where an attempt goes.
     pub(crate) fn stop(&self, attempt: &Attempt) -> &Stop {
         self.way.stop_at(attempt.place())

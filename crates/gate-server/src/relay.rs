@@ -32,8 +32,8 @@ pub(crate) struct Relay {
     upstream: Replay,
     /// Whose answer it is; a place among the provider's requests, until this is dropped.
     attempt: Option<Attempt>,
-    meter: Meter,
-    estimate: Option<Estimate>,
+    meter: Box<Meter>,
+    estimate: Option<Box<Estimate>>,
     framing: Framing,
     state: State,
     extra_frame: Option<ExtraFrame>,
@@ -66,7 +66,7 @@ pub(crate) struct Treatment {
     /// What takes the usage out of an event stream that the client did not ask for.
     pub(crate) extra_frame: Option<ExtraFrame>,
     /// The guess at the usage, for an answer that reports none.
-    pub(crate) estimate: Option<Estimate>,
+    pub(crate) estimate: Option<Box<Estimate>>,
 }
 
 /// Breaks the silence of an event stream, so that no load balancer takes it for dead. It looks at
@@ -102,7 +102,7 @@ struct Break {
 impl Relay {
     pub(crate) fn new(
         upstream: Replay,
-        meter: Meter,
+        meter: Box<Meter>,
         framing: Framing,
         treatment: Treatment,
         in_flight: InFlight,

@@ -116,10 +116,7 @@ pub async fn serve_on(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<Drained> {
     let inner = gateway.clone();
-    let handler = move |request| {
-        let gateway = inner.clone();
-        async move { gateway.handle(request).await }
-    };
+    let handler = move |request| inner.handle(request);
     Server::new(gateway, handler, Workers::new(workers)).run(listener, shutdown).await
 }
 
@@ -354,10 +351,7 @@ where
 {
     let closing = watch::Sender::new(());
     let inner = gateway.clone();
-    let handler = move |request| {
-        let gateway = inner.clone();
-        async move { gateway.handle(request).await }
-    };
+    let handler = move |request| inner.handle(request);
     let kept = (gateway.bounds().clocks, gateway.sinks());
     http1::serve((stream, None), kept, handler, closing.subscribe()).await;
 }
@@ -373,9 +367,6 @@ where
 {
     let closing = watch::Sender::new(());
     let inner = gateway.clone();
-    let handler = move |request| {
-        let gateway = inner.clone();
-        async move { gateway.handle(request).await }
-    };
+    let handler = move |request| inner.handle(request);
     http2::serve(stream, gateway.bounds(), handler, closing.subscribe()).await;
 }

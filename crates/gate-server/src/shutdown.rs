@@ -1,5 +1,6 @@
 //! The two moments of a shutdown: new requests are turned away, then running answers are ended.
 
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -64,7 +65,20 @@ impl InFlight {
     /// Waits until running answers are to be ended.
     pub(crate) async fn ended(&self) {
         let mut watch = EndWatch::default();
-        std::future::poll_fn(|cx| watch.poll(&self.shutdown, cx)).await;
+        poll_fn(|cx| watch.poll(&self.shutdown, cx)).await;
+    }
+
+    /// Runs a future, but no longer than until running answers are to be ended.
+    ///
+    /// # Cancel safety
+    /// That of the future.
+    pub(crate) async fn unless_ended<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
+        let mut watch = EndWatch::default();
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => watch.poll(&self.shutdown, cx).map(|()| None),
+        })
+        .await
     }
 
     pub(crate) fn shutdown(&self) -> &Shutdown {

@@ -113,7 +113,7 @@ pub(crate) async fn open(
     mut opening: Opening<'_>,
     in_flight: &InFlight,
     exchange: &mut Exchange,
-) -> Result<Answer, ApiError> {
+) -> Result<Box<Answer>, ApiError> {
     if !has_websocket(opening.snapshot, opening.scope) {
         return Err(unsupported());
     }
@@ -125,7 +125,7 @@ pub(crate) async fn open(
     // hyper leaves it there; a server that can hand no connection over leaves none.
     let client = opening.parts.extensions.remove::<OnUpgrade>().ok_or_else(unsupported)?;
     if opening.route.tail == RESPONSES {
-        Ok(agree(opening, client, &key))
+        Ok(Box::new(agree(opening, client, &key)))
     } else {
         ask(opening, client, in_flight, exchange).await
     }
@@ -193,7 +193,7 @@ async fn ask(
     client: OnUpgrade,
     in_flight: &InFlight,
     exchange: &mut Exchange,
-) -> Result<Answer, ApiError> {
+) -> Result<Box<Answer>, ApiError> {
     let Opening { gateway, snapshot, parts, route, scope, credentials, hops } = opening;
     let query = parts.uri.query().unwrap_or_default();
     let choice =
@@ -241,7 +241,7 @@ async fn ask(
         Upgrade::Switched { headers: mut agreed, io, .. } => {
             headers::to_client(&mut agreed, false);
             let switch = Switch::joined(client, io, snapshot.server.timeouts.write);
-            switching(agreed, switch)
+            Box::new(switching(agreed, switch))
         }
         Upgrade::Refused(response) => {
             let asked = forward::Asked::new(parts);

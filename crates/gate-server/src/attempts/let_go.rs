@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::{Answered, Best, Errand, Trip};
+use super::{Best, Errand, Trip};
 use crate::error::ApiError;
 use crate::failure;
 use crate::shutdown::InFlight;
@@ -48,11 +48,12 @@ impl Trip<'_, '_> {
 /// Reads an answer to its end and lets go of its provider; one that is too large or too slow for that is
 /// replaced by an error of the gateway.
 async fn let_go(best: &mut Best, errand: &Errand<'_>) {
-    let Ok(Answered { response, held, stop, attempt, .. }) = best else { return };
-    if timeout(KEPT_TIME, held.read_rest(&mut response.body, KEPT_BYTES)).await == Ok(true) {
-        *attempt = None;
+    let Ok(answered) = best else { return };
+    let rest = answered.held.read_rest(&mut answered.response.body, KEPT_BYTES);
+    if timeout(KEPT_TIME, rest).await == Ok(true) {
+        answered.attempt = None;
         return;
     }
-    let status = held.status().unwrap_or(response.status.as_u16());
-    *best = Err(failure::not_kept(errand.snapshot.endpoint(stop.provider).name(), status));
+    let status = answered.held.status().unwrap_or(answered.response.status.as_u16());
+    *best = Err(failure::not_kept(errand.snapshot.endpoint(answered.stop.provider).name(), status));
 }
