@@ -37,6 +37,7 @@ mod json;
 mod meter;
 mod record;
 mod sse;
+mod token;
 mod usage;
 mod word;
 
