@@ -122,7 +122,10 @@ impl Scanner {
 
     /// Returns the text's usage, if it has any and is complete.
     pub(crate) fn counts(&self) -> Option<Counts> {
-        self.found.filter(|_| self.is_complete()).map(|(_, counts)| counts)
+        if !self.is_complete() {
+            return None;
+        }
+        self.found.map(|(_, counts)| counts)
     }
 
     /// Returns the text's top-level `type`; nothing if it has none, or a long one.
