@@ -11,9 +11,16 @@ pub(crate) fn key_and_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (!value.is_empty()).then_some((key, value))
 }
 
-/// Returns what stands behind a string whose first quote has been read, if it ends here and has no escape.
-pub(crate) fn behind_text(bytes: &[u8]) -> Option<&[u8]> {
-    bytes.get(text_end(bytes)?..)?.strip_prefix(b"\"")
+/// Returns what stands behind a string whose first quote has been read, if it ends here.
+pub(crate) fn behind_text(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (&delimiter, tail) = bytes.get(text_end(bytes)?..)?.split_first()?;
+        if delimiter == b'"' {
+            return Some(tail);
+        }
+        // Whatever follows a backslash ends nothing.
+        bytes = tail.get(1..)?;
+    }
 }
 
 /// Finds the first quote or backslash. Most strings are short, and end before a search that is made for
