@@ -4,43 +4,50 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use gate_config::LogFormat;
-use gate_server::{Attempt, RecordSink, RequestRecord};
+use gate_server::{Attempt, RecordSink, RequestRecord, StepTimes};
 use http::Method;
 use jiff::Timestamp;
+use jiff::tz::Offset;
 use log::{Level, LevelFilter};
 
-use crate::log_writer::{Line, LogWriter};
-use crate::logging::{level_name, timestamp};
+use crate::log_writer::LogWriter;
+use crate::logging::level_name;
 
 /// The longest text of a client or a provider that a line repeats, in characters.
 const MAX_FOREIGN_TEXT: usize = 200;
 
+/// Bytes that nearly every line fits in.
+const USUAL_LINE: usize = 1024;
+
 /// The sink that hands finished requests to the log.
 pub(crate) struct AccessLog {
     level: LevelFilter,
+    format: LogFormat,
     log: LogWriter,
 }
 
 impl AccessLog {
     /// Wants lines of at least this severity.
-    pub(crate) fn new(level: LevelFilter, log: LogWriter) -> Self {
-        Self { level, log }
+    pub(crate) fn new(level: LevelFilter, format: LogFormat, log: LogWriter) -> Self {
+        Self { level, format, log }
     }
 }
 
 impl RecordSink for AccessLog {
     fn record(&self, record: &RequestRecord) {
         if level(record) <= self.level {
-            self.log.push(Line::Record(Box::new(record.clone())));
+            let mut line = Vec::with_capacity(USUAL_LINE);
+            write(&mut line, self.format, record);
+            self.log.push(&line);
         }
     }
 }
 
 /// Appends the line of a request.
-pub(crate) fn write(batch: &mut Vec<u8>, format: LogFormat, record: &RequestRecord) {
+fn write(out: &mut Vec<u8>, format: LogFormat, record: &RequestRecord) {
     match format {
-        LogFormat::Text => write_text(batch, record),
-        LogFormat::Json => write_json(batch, record),
+        LogFormat::Text => write_text(out, record),
+        LogFormat::Json => write_json(out, record),
     }
 }
 
@@ -52,9 +59,9 @@ fn level(record: &RequestRecord) -> Level {
     }
 }
 
-fn write_text(batch: &mut Vec<u8>, record: &RequestRecord) {
-    let mut line = TextLine(batch);
-    line.word(timestamp(finished_at(record)).as_str());
+fn write_text(out: &mut Vec<u8>, record: &RequestRecord) {
+    write_timestamp(out, finished_at(record));
+    let mut line = TextLine(out);
     line.word(level_name(level(record)));
     // Levels are aligned.
     line.0.extend(std::iter::repeat_n(b' ', 5_usize.saturating_sub(level_name(level(record)).len())));
@@ -83,10 +90,10 @@ fn write_text(batch: &mut Vec<u8>, record: &RequestRecord) {
     line.number("bytes_in=", Some(record.bytes_in));
     line.number("bytes_out=", Some(record.bytes_out));
     line.text("upstream_id=", record.upstream_request_id.as_deref().map(escaped).as_deref());
-    batch.push(b'\n');
+    out.push(b'\n');
 }
 
-/// A line of words with a space between them; `fmt` would take most of the time that a line takes.
+/// Words behind the time of a line, with a space before each; `fmt` would take most of the time that a line takes.
 struct TextLine<'b>(&'b mut Vec<u8>);
 
 impl TextLine<'_> {
@@ -96,46 +103,60 @@ impl TextLine<'_> {
 
     fn text(&mut self, name: &str, value: Option<&str>) {
         let Some(value) = value else { return };
-        if self.0.last().is_some_and(|last| *last != b'\n') {
-            self.0.push(b' ');
-        }
+        self.0.push(b' ');
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(value.as_bytes());
     }
 
     fn number(&mut self, name: &str, value: Option<u64>) {
-        self.text(name, value.map(|value| itoa::Buffer::new().format(value).to_owned()).as_deref());
+        let mut digits = itoa::Buffer::new();
+        self.text(name, value.map(|value| digits.format(value)));
     }
 }
 
-fn write_json(batch: &mut Vec<u8>, record: &RequestRecord) {
-    let mut line = JsonLine::begin(batch);
-    line.word("timestamp", Some(&timestamp(finished_at(record))));
-    line.word("level", Some(level_name(level(record))));
-    line.word("message", Some("request"));
-    line.word("request_id", Some(&record.request_id));
-    line.text("upstream_request_id", record.upstream_request_id.as_deref());
-    line.text("method", record.method.as_ref().map(Method::as_str));
-    line.text("path", record.path.as_deref());
-    line.text("provider", record.provider.as_deref());
-    line.text("model", record.model.as_deref());
-    line.number("status", record.status.map(u64::from));
-    line.number("duration_ms", Some(millis(record.duration)));
-    line.number("ttfb_ms", record.ttfb.map(millis));
-    for (name, time) in record.steps.named() {
-        line.step(name, time);
-    }
-    line.number("input_tokens", record.usage.input_tokens);
-    line.number("output_tokens", record.usage.output_tokens);
-    line.word("usage_source", record.provider.as_ref().map(|_| record.usage_source.as_str()));
-    line.word("end", Some(record.end.as_str()));
-    line.word("error", record.error_code);
-    line.number("attempts", Some(record.attempts.into()));
-    line.words("tried", tried(record));
-    line.word("sticky", sticky(record));
-    line.number("bytes_in", Some(record.bytes_in));
-    line.number("bytes_out", Some(record.bytes_out));
-    line.end();
+/// What stands before the value of a member that is not the first.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
+
+fn write_json(out: &mut Vec<u8>, record: &RequestRecord) {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    write_timestamp(out, finished_at(record));
+    out.push(b'"');
+    let mut line = JsonLine(out);
+    line.word(key!("level"), Some(level_name(level(record))));
+    line.word(key!("message"), Some("request"));
+    line.word(key!("request_id"), Some(&record.request_id));
+    line.text(key!("upstream_request_id"), record.upstream_request_id.as_deref());
+    line.text(key!("method"), record.method.as_ref().map(Method::as_str));
+    line.text(key!("path"), record.path.as_deref());
+    line.text(key!("provider"), record.provider.as_deref());
+    line.text(key!("model"), record.model.as_deref());
+    line.number(key!("status"), record.status.map(u64::from));
+    line.number(key!("duration_ms"), Some(millis(record.duration)));
+    line.number(key!("ttfb_ms"), record.ttfb.map(millis));
+    let StepTimes { auth, receive, route, queue, connect, tls, upstream, gateway } = record.steps;
+    line.step(key!("auth_ms"), auth);
+    line.step(key!("receive_ms"), receive);
+    line.step(key!("route_ms"), route);
+    line.step(key!("queue_ms"), queue);
+    line.step(key!("connect_ms"), connect);
+    line.step(key!("tls_ms"), tls);
+    line.step(key!("upstream_ms"), upstream);
+    line.step(key!("gateway_ms"), gateway);
+    line.number(key!("input_tokens"), record.usage.input_tokens);
+    line.number(key!("output_tokens"), record.usage.output_tokens);
+    line.word(key!("usage_source"), record.provider.as_ref().map(|_| record.usage_source.as_str()));
+    line.word(key!("end"), Some(record.end.as_str()));
+    line.word(key!("error"), record.error_code);
+    line.number(key!("attempts"), Some(record.attempts.into()));
+    line.words(key!("tried"), tried(record));
+    line.word(key!("sticky"), sticky(record));
+    line.number(key!("bytes_in"), Some(record.bytes_in));
+    line.number(key!("bytes_out"), Some(record.bytes_out));
+    out.extend_from_slice(b"}\n");
 }
 
 /// Returns the attempts where there was more than one.
@@ -150,27 +171,13 @@ fn sticky(record: &RequestRecord) -> Option<&'static str> {
 /// A line that is one JSON object; a field that is not known is absent.
 struct JsonLine<'b>(&'b mut Vec<u8>);
 
-impl<'b> JsonLine<'b> {
-    fn begin(batch: &'b mut Vec<u8>) -> Self {
-        batch.push(b'{');
-        Self(batch)
-    }
-
-    fn name(&mut self, name: &str, suffix: &str) {
-        if self.0.last().is_some_and(|last| *last != b'{') {
-            self.0.push(b',');
-        }
-        for piece in ["\"", name, suffix, "\":"] {
-            self.0.extend_from_slice(piece.as_bytes());
-        }
-    }
-
+impl JsonLine<'_> {
     /// Writes a list of words of ours; an empty one is absent.
-    fn words(&mut self, name: &str, words: impl Iterator<Item = impl ToString>) {
+    fn words(&mut self, key: &[u8], words: impl Iterator<Item = impl ToString>) {
         let mut is_empty = true;
         for word in words {
             if is_empty {
-                self.name(name, "");
+                self.0.extend_from_slice(key);
             }
             self.0.extend_from_slice(if is_empty { b"[\"" } else { b",\"" });
             self.0.extend_from_slice(word.to_string().as_bytes());
@@ -183,45 +190,66 @@ impl<'b> JsonLine<'b> {
     }
 
     /// Writes a word of ours, in which nothing is to be escaped.
-    fn word(&mut self, name: &str, word: Option<&str>) {
+    fn word(&mut self, key: &[u8], word: Option<&str>) {
         let Some(word) = word else { return };
-        self.name(name, "");
-        for piece in ["\"", word, "\""] {
-            self.0.extend_from_slice(piece.as_bytes());
-        }
+        self.0.extend_from_slice(key);
+        self.0.push(b'"');
+        self.0.extend_from_slice(word.as_bytes());
+        self.0.push(b'"');
     }
 
     /// Writes a text that may hold anything, cut.
-    fn text(&mut self, name: &str, text: Option<&str>) {
+    fn text(&mut self, key: &[u8], text: Option<&str>) {
         let Some(text) = text else { return };
-        self.name(name, "");
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        if text.len() <= MAX_FOREIGN_TEXT && text.as_bytes().iter().all(is_plain) {
+            return self.word(key, Some(text));
+        }
+        self.0.extend_from_slice(key);
         // Strings always serialize, and a `Vec` takes every byte.
         let _ = serde_json::to_writer(&mut *self.0, &cut(text));
     }
 
-    fn number(&mut self, name: &str, number: Option<u64>) {
+    fn number(&mut self, key: &[u8], number: Option<u64>) {
         let Some(number) = number else { return };
-        self.name(name, "");
+        self.0.extend_from_slice(key);
         self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Writes the time of a step in milliseconds with three decimals: most steps take far less than
     /// one, and no further digit says anything.
-    fn step(&mut self, name: &str, time: Option<Duration>) {
+    fn step(&mut self, key: &[u8], time: Option<Duration>) {
         let Some(time) = time else { return };
-        self.name(name, "_ms");
-        let micros = u64::try_from((time.as_nanos() + 500) / 1000).unwrap_or(u64::MAX);
-        let mut digits = itoa::Buffer::new();
-        self.0.extend_from_slice(digits.format(micros / 1000).as_bytes());
-        // A leading one keeps the zeros behind the point.
-        let decimals = digits.format(1000 + micros % 1000).as_bytes();
-        self.0.push(b'.');
-        self.0.extend_from_slice(decimals.get(1..).unwrap_or_default());
+        let micros = u64::from((time.subsec_nanos() + 500) / 1000);
+        let micros = time.as_secs().saturating_mul(1_000_000).saturating_add(micros);
+        self.number(key, Some(micros / 1000));
+        let [tenths, hundredths, thousandths] = digits(u16::try_from(micros % 1000).unwrap_or_default());
+        self.0.extend_from_slice(&[b'.', tenths, hundredths, thousandths]);
     }
+}
 
-    fn end(self) {
-        self.0.extend_from_slice(b"}\n");
+/// Writes a time as every line has it, without what `fmt` takes for it.
+fn write_timestamp(out: &mut Vec<u8>, at: Timestamp) {
+    let at = Offset::UTC.to_datetime(at);
+    out.extend_from_slice(&digits::<4>(at.year().unsigned_abs()));
+    let parts =
+        [(b'-', at.month()), (b'-', at.day()), (b'T', at.hour()), (b':', at.minute()), (b':', at.second())];
+    for (mark, number) in parts {
+        let [tens, ones] = digits(number.unsigned_abs().into());
+        out.extend_from_slice(&[mark, tens, ones]);
     }
+    let [hundreds, tens, ones] = digits(at.millisecond().unsigned_abs());
+    out.extend_from_slice(&[b'.', hundreds, tens, ones, b'Z']);
+}
+
+/// Returns the last digits of a number, with zeros before them.
+fn digits<const N: usize>(mut number: u16) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+    digits
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -9,10 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use gate_config::LogFormat;
-use gate_server::RequestRecord;
 use log::Level;
 
-use crate::{access_log, logging};
+use crate::logging;
 
 /// The name of the thread that writes.
 pub(crate) const THREAD: &str = "log";
@@ -20,21 +19,13 @@ pub(crate) const THREAD: &str = "log";
 const MAX_LINES: usize = 8192;
 /// What the waiting lines may hold together, in bytes.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of lines that are taken at once, unless the queue is empty earlier.
+/// Bytes of lines that are written at once, unless there are fewer.
 const BATCH_BYTES: usize = 64 * 1024;
 /// How long lines gather behind a batch before the next is taken. Under load one write then carries
 /// hundreds of them, and no request has to wake the thread; a line in quiet times is written at once.
 const GATHER: Duration = Duration::from_millis(10);
 /// How long the last lines get at the end of the program.
 const LAST_WAIT: Duration = Duration::from_secs(1);
-
-/// One line of the log.
-pub(crate) enum Line {
-    /// A finished request; the thread formats it.
-    Record(Box<RequestRecord>),
-    /// A line as it is written, with the line feed.
-    Text(Vec<u8>),
-}
 
 /// The way to the thread, for any number of owners. As a [`Write`] it takes each write for one line.
 ///
@@ -44,7 +35,7 @@ pub(crate) struct LogWriter(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// A line came into an empty queue.
+    /// A line came while the thread was idle.
     added: Condvar,
     /// A batch was written.
     written: Condvar,
@@ -52,13 +43,27 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    lines: VecDeque<Line>,
-    /// The weights of `lines`.
+    /// What waits, none of it empty.
+    batches: VecDeque<Batch>,
+    /// The lines of `batches`.
+    lines: usize,
+    /// The bytes of `batches`.
     bytes: usize,
+    /// Room that is used again for the next batch.
+    spare: Vec<u8>,
     /// Lines dropped since the last report.
     lost: u64,
     /// The thread holds lines that it has not written yet.
     is_writing: bool,
+    /// The thread waits for a line, and for nothing else.
+    is_idle: bool,
+}
+
+/// Lines that are written together.
+#[derive(Default)]
+struct Batch {
+    text: Vec<u8>,
+    lines: usize,
 }
 
 impl LogWriter {
@@ -74,18 +79,17 @@ impl LogWriter {
         Ok(log)
     }
 
-    /// Queues a line, or drops and counts it. This never waits for the output.
-    pub(crate) fn push(&self, line: Line) {
-        let weight = line.weight();
+    /// Queues a line, given with its line feed, or drops and counts it. This never waits for the output.
+    pub(crate) fn push(&self, line: &[u8]) {
         let mut queue = self.0.lock();
-        if queue.lines.len() >= MAX_LINES || queue.bytes + weight > MAX_BYTES {
+        if queue.lines >= MAX_LINES || queue.bytes + line.len() > MAX_BYTES {
             queue.lost += 1;
             return;
         }
-        queue.lines.push_back(line);
-        queue.bytes += weight;
-        // The thread waits only where there is nothing to take.
-        if queue.lines.len() == 1 {
+        queue.add(line);
+        let was_idle = std::mem::take(&mut queue.is_idle);
+        drop(queue);
+        if was_idle {
             self.0.added.notify_one();
         }
     }
@@ -93,7 +97,7 @@ impl LogWriter {
     /// Waits until every line is written, though not for ever: an output that takes nothing must not
     /// keep the program from ending. Returns whether they are.
     pub(crate) fn wait_until_written(&self) -> bool {
-        let is_busy = |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty();
+        let is_busy = |queue: &mut Queue| queue.is_writing || queue.lines > 0;
         let waited = self.0.written.wait_timeout_while(self.0.lock(), LAST_WAIT, is_busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -101,7 +105,7 @@ impl LogWriter {
 
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(Line::Text(line.to_vec()));
+        self.push(line);
         Ok(line.len())
     }
 
@@ -111,17 +115,27 @@ impl Write for LogWriter {
     }
 }
 
-impl Line {
-    /// The memory that the line takes while it waits, in bytes.
-    fn weight(&self) -> usize {
-        let held = match self {
-            Self::Text(text) => text.len(),
-            Self::Record(record) => {
-                let texts = [&record.path, &record.model, &record.upstream_request_id].into_iter().flatten();
-                size_of::<RequestRecord>() + texts.map(|text| text.len()).sum::<usize>()
-            }
-        };
-        size_of::<Self>() + held
+impl Queue {
+    /// Puts a line into the last batch, or into a new one where that is full.
+    fn add(&mut self, line: &[u8]) {
+        self.lines += 1;
+        self.bytes += line.len();
+        if let Some(last) = self.batches.back_mut()
+            && last.text.len() + line.len() <= BATCH_BYTES
+        {
+            last.add(line);
+            return;
+        }
+        let mut batch = Batch { text: std::mem::take(&mut self.spare), lines: 0 };
+        batch.add(line);
+        self.batches.push_back(batch);
+    }
+}
+
+impl Batch {
+    fn add(&mut self, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.lines += 1;
     }
 }
 
@@ -133,50 +147,42 @@ impl Shared {
 
     /// Writes batch after batch.
     fn write_all(&self, format: LogFormat, mut out: impl Write) {
-        let (mut lines, mut batch) = (Vec::new(), Vec::new());
         loop {
-            let lost = self.take(&mut lines);
-            let count = lines.len();
-            for line in lines.drain(..) {
-                match line {
-                    Line::Text(text) => batch.extend_from_slice(&text),
-                    Line::Record(record) => access_log::write(&mut batch, format, &record),
-                }
-            }
+            let (mut batch, lost) = self.take();
             if lost > 0 {
                 let message = format!("{lost} lines lost: the log is written too slowly");
-                logging::write(&mut batch, format, Level::Warn, &message);
+                logging::write(&mut batch.text, format, Level::Warn, &message);
             }
-            let written = out.write_all(&batch).and_then(|()| out.flush());
-            batch.clear();
+            let written = out.write_all(&batch.text).and_then(|()| out.flush());
+            batch.text.clear();
             let mut queue = self.lock();
+            queue.spare = batch.text;
             queue.is_writing = false;
             if written.is_err() {
-                queue.lost += lost + count as u64;
+                queue.lost += lost + batch.lines as u64;
             }
-            self.written.notify_all();
             let is_behind = queue.bytes >= BATCH_BYTES;
             drop(queue);
+            self.written.notify_all();
             if !is_behind {
                 thread::sleep(GATHER);
             }
         }
     }
 
-    /// Waits for lines and takes a batch of them. Returns how many were lost since the last one.
-    fn take(&self, lines: &mut Vec<Line>) -> u64 {
-        let queue = self.added.wait_while(self.lock(), |queue| queue.lines.is_empty());
-        let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
-        let mut taken = 0;
-        while taken < BATCH_BYTES
-            && let Some(line) = queue.lines.pop_front()
-        {
-            taken += line.weight();
-            lines.push(line);
+    /// Waits for lines and takes a batch of them, and the count of those that were lost since the last.
+    fn take(&self) -> (Batch, u64) {
+        let mut queue = self.lock();
+        loop {
+            if let Some(batch) = queue.batches.pop_front() {
+                queue.lines -= batch.lines;
+                queue.bytes -= batch.text.len();
+                (queue.is_writing, queue.is_idle) = (true, false);
+                return (batch, std::mem::take(&mut queue.lost));
+            }
+            queue.is_idle = true;
+            queue = self.added.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.bytes -= taken;
-        queue.is_writing = true;
-        std::mem::take(&mut queue.lost)
     }
 }
 

@@ -104,7 +104,7 @@ fn cut(message: &impl Display) -> String {
     text
 }
 
-/// Writes a time as every line has it: RFC 3339 in UTC with milliseconds.
+/// Returns a time as every line has it: RFC 3339 in UTC with milliseconds.
 pub(crate) fn timestamp(at: Timestamp) -> String {
     format!("{at:.3}")
 }

@@ -102,10 +102,8 @@ async fn serve_until_signal(
     let summary = summary(&loaded);
     let scheme = if loaded.config.server.tls.is_some() { "https" } else { "http" };
     let listener = bind(&loaded.config.server.host, loaded.config.server.port)?;
-    let gateway = Gateway::builder(loaded.config)
-        .sink(AccessLog::new(logging::access_level(), log.clone()))
-        .build()
-        .map_err(unusable)?;
+    let access_log = AccessLog::new(logging::access_level(), loaded.config.server.log_format, log.clone());
+    let gateway = Gateway::builder(loaded.config).sink(access_log).build().map_err(unusable)?;
     let workers = Workers::start().map_err(|error| format!("cannot start the worker threads: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@ use gate_config::LogFormat;
 use gate_server::request_at_work;
 use log::Level;
 
-use crate::log_writer::{Line, LogWriter, THREAD};
+use crate::log_writer::{LogWriter, THREAD};
 use crate::logging;
 
 /// Has panics written to the log from now on, instead of to stderr, where a slow reader would hold
@@ -30,7 +30,7 @@ fn report(panic: &PanicHookInfo<'_>, log: &LogWriter, format: LogFormat) {
     let mut line = Vec::new();
     // Past the logger: a panic is worth a line at every level, and may have come from within it.
     logging::write(&mut line, format, Level::Error, &message);
-    log.push(Line::Text(line));
+    log.push(&line);
     if thread == "main" {
         // It ends the process.
         log.wait_until_written();

@@ -15,10 +15,14 @@ static KEYS: LazyLock<[Finder<'static>; 2]> =
 /// Tells whether a text may have usage or an error. It errs on the safe side.
 pub(crate) fn may_matter(text: &[u8]) -> bool {
     KEYS.iter().any(|key| {
-        key.find_iter(text).any(|at| {
-            let behind = text.get(at + key.needle().len()..).unwrap_or_default();
-            !behind.starts_with(b":null")
-        })
+        let mut rest = text;
+        while let Some(at) = key.find(rest) {
+            rest = rest.get(at + key.needle().len()..).unwrap_or_default();
+            if !rest.starts_with(b":null") {
+                return true;
+            }
+        }
+        false
     })
 }
 

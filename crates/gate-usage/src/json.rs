@@ -2,10 +2,9 @@
 //! apart. It follows only the few containers that can hold usage and skips over all others, which
 //! are not checked: a text that is no JSON may pass, one that is JSON is always read right.
 
-use memchr::memchr2;
-
 use crate::counts::{Counts, Section};
 use crate::dialect::Dialect;
+use crate::token::{behind_spaces, behind_text, count, ends_scalar, key_and_value, text_end};
 use crate::word::Word;
 
 /// Where a usage object stands. If one text has several, the greatest counts.
@@ -123,7 +122,10 @@ impl Scanner {
 
     /// Returns the text's usage, if it has any and is complete.
     pub(crate) fn counts(&self) -> Option<Counts> {
-        self.found.filter(|_| self.is_complete()).map(|(_, counts)| counts)
+        if !self.is_complete() {
+            return None;
+        }
+        self.found.map(|(_, counts)| counts)
     }
 
     /// Returns the text's top-level `type`; nothing if it has none, or a long one.
@@ -141,6 +143,7 @@ impl Scanner {
         while let Some((&byte, tail)) = bytes.split_first() {
             bytes = match self.phase {
                 Phase::Malformed => return,
+                Phase::Key if byte == b'"' => self.members(bytes),
                 Phase::Text(text) => self.text(text, bytes),
                 Phase::Skipped => self.skip(bytes),
                 Phase::Escape(text) => {
@@ -155,9 +158,48 @@ impl Scanner {
         }
     }
 
+    /// Reads members of a followed object as long as each lies here as a whole and is a count, or a scalar
+    /// that does not matter. All others are left to the functions below, which read any byte by itself.
+    fn members<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        while let Some((key, value)) = key_and_value(bytes) {
+            let behind = match value.first() {
+                Some(b'"') if self.place == Place::Root && matches!(key, b"type" | b"error") => None,
+                Some(b'"') => value.get(1..).and_then(behind_text),
+                Some(b'0'..=b'9' | b'-' | b'n' | b't' | b'f') => {
+                    let end = value.iter().position(ends_scalar);
+                    end.and_then(|end| value.split_at_checked(end)).map(|(scalar, behind)| {
+                        if let Place::Usage(_, section) = self.place
+                            && let Some(number) = count(scalar)
+                        {
+                            self.reading.set(section, key, number);
+                        }
+                        behind
+                    })
+                }
+                _ => None,
+            };
+            let Some(behind) = behind else {
+                self.key.clear();
+                self.key.push(key);
+                self.phase = Phase::Value;
+                return value;
+            };
+            let behind = behind_spaces(behind);
+            let Some(tail) = behind.strip_prefix(b",") else {
+                self.phase = Phase::Comma;
+                return behind;
+            };
+            bytes = behind_spaces(tail);
+            self.phase = Phase::Key;
+        }
+        let Some((&byte, tail)) = bytes.split_first() else { return bytes };
+        self.structure(byte);
+        tail
+    }
+
     /// Reads on in a string.
     fn text<'a>(&mut self, text: Text, bytes: &'a [u8]) -> &'a [u8] {
-        let end = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+        let end = text_end(bytes).unwrap_or(bytes.len());
         let (part, rest) = bytes.split_at(end);
         let word = match text {
             Text::Key => Some(&mut self.key),
@@ -183,19 +225,29 @@ impl Scanner {
     }
 
     /// Reads on in containers that are not followed.
-    fn skip<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    fn skip<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         let is_structure = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']');
-        let Some(at) = bytes.iter().position(is_structure) else { return &[] };
-        match bytes.get(at) {
-            Some(b'"') => self.phase = Phase::Text(Text::Other),
-            Some(b'{' | b'[') => self.skipped_depth += 1,
-            _ => {
+        while let Some(at) = bytes.iter().position(is_structure) {
+            let (structure, tail) = (bytes.get(at), bytes.get(at + 1..).unwrap_or_default());
+            bytes = tail;
+            match structure {
+                Some(b'"') => match behind_text(tail) {
+                    Some(behind) => bytes = behind,
+                    None => {
+                        self.phase = Phase::Text(Text::Other);
+                        return tail;
+                    }
+                },
+                Some(b'{' | b'[') => self.skipped_depth += 1,
                 // At least one is open: this phase starts with the first and ends with the last.
-                self.skipped_depth -= 1;
+                _ => self.skipped_depth -= 1,
+            }
+            if self.skipped_depth == 0 {
                 self.value_ended();
+                return bytes;
             }
         }
-        bytes.get(at + 1..).unwrap_or_default()
+        &[]
     }
 
     /// Reads one byte outside strings in a followed container.
@@ -297,7 +349,7 @@ impl Scanner {
 
     /// Reads on in a scalar, or the byte behind it.
     fn scalar(&mut self, byte: u8) {
-        if !matches!(byte, b',' | b'}' | b' ' | b'\t' | b'\n' | b'\r') {
+        if !ends_scalar(&byte) {
             self.phase = match (self.phase, byte) {
                 (Phase::Number(number), b'0'..=b'9') => number
                     .checked_mul(10)

@@ -21,9 +21,10 @@
 //! ```
 //!
 //! Inside, each layer knows only its own business: `sse` cuts a stream into the fields of events,
-//! `glance` passes over the many events that say nothing, `json` finds the usage in the others,
-//! `counts` knows what the vendors call the numbers and what they include, and `dialect` where an
-//! operation keeps them and how its streams end. An [`Estimate`] is for answers that report nothing.
+//! `glance` passes over the many events that say nothing, `json` finds the usage in the others, with
+//! `token` for what lies in one piece, `counts` knows what the vendors call the numbers and what they
+//! include, and `dialect` where an operation keeps them and how its streams end. An [`Estimate`] is for
+//! answers that report nothing.
 
 mod attempts;
 mod counts;
@@ -37,6 +38,7 @@ mod json;
 mod meter;
 mod record;
 mod sse;
+mod token;
 mod usage;
 mod word;
 

@@ -168,7 +168,7 @@ impl Meter {
 
 impl Event {
     const fn new(scanner: Scanner) -> Self {
-        Self { name: Word::new(), has_data: false, done_mark: DoneMark::Matched(0), scanner }
+        Self { name: Word::new(), has_data: false, done_mark: DoneMark::NONE, scanner }
     }
 
     fn read(&mut self, piece: Piece<'_>, tally: &mut Tally) {
@@ -218,12 +218,20 @@ impl Event {
             tally.has_error |= is_error;
             tally.has_terminal |= self.done_mark.is_whole() || is_error || dialect.is_terminal(kind);
         }
-        *self = Self::new(Scanner::new(dialect));
+        self.name.clear();
+        self.has_data = false;
+        self.done_mark = DoneMark::NONE;
+        // Most events were not looked into, and it is large.
+        if !self.scanner.is_untouched() {
+            self.scanner = Scanner::new(dialect);
+        }
     }
 }
 
 impl DoneMark {
     const TEXT: &'static [u8] = b"[DONE]";
+    /// Of no data yet.
+    const NONE: Self = Self::Matched(0);
 
     fn followed_by(self, part: &[u8]) -> Self {
         let Self::Matched(count) = self else { return self };

@@ -175,3 +175,14 @@ fn a_time_beyond_all_timestamps_is_no_panic() {
     let record = RequestRecord { duration: Duration::MAX, ..record() };
     assert!(text(&record).starts_with("1970-01-01T00:00:00.000Z INFO  req-1 POST "), "{}", text(&record));
 }
+
+// Spec: monitoring L-5.
+#[test]
+fn a_request_has_the_time_of_every_other_line() {
+    for milli in [0_i64, 1, 999, 951_782_400_000, 1_709_164_799_999, 4_102_444_800_010, 253_402_207_199_999] {
+        let at = Timestamp::from_nanosecond(i128::from(milli) * 1_000_000 + 999_999).unwrap();
+        let mut written = Vec::new();
+        write_timestamp(&mut written, at);
+        assert_eq!(String::from_utf8(written).unwrap(), crate::logging::timestamp(at));
+    }
+}

@@ -194,6 +194,40 @@ proptest! {
     }
 }
 
+// Spec: monitoring L-18.
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Of a text that comes in single bytes no token lies in one piece.
+    #[test]
+    fn a_text_says_the_same_byte_by_byte_whether_it_is_json_or_not(
+        dialect in dialect(),
+        tree in object_of(node()),
+        gap in prop::sample::select(vec!["", " ", "\n\t"]),
+        damage in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(b"\"\\{}[],:0 x\n".to_vec()))),
+        end in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut text = String::new();
+        tree.write(gap, &mut text);
+        let mut text = text.into_bytes();
+        if let Some((at, byte)) = damage {
+            *at.get_mut(&mut text) = byte;
+        }
+        if let Some(end) = end {
+            text.truncate(end.index(text.len()));
+        }
+        let (mut whole, mut bytewise) = (Scanner::new(dialect), Scanner::new(dialect));
+        whole.push(&text);
+        text.chunks(1).for_each(|byte| bytewise.push(byte));
+        prop_assert_eq!(whole.is_complete(), bytewise.is_complete());
+        prop_assert_eq!(whole.counts(), bytewise.counts());
+        prop_assert_eq!(whole.type_name(), bytewise.type_name());
+        prop_assert_eq!(whole.has_error(), bytewise.has_error());
+        prop_assert_eq!(whole.phase, bytewise.phase);
+        prop_assert_eq!(whole.place, bytewise.place);
+    }
+}
+
 // Spec: monitoring L-15.
 #[test]
 fn a_repeated_usage_counts_as_the_last_that_says_something() {
