@@ -62,3 +62,23 @@ impl Alarm {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_timer_serves_one_deadline_after_another() {
+        let mut alarm = Alarm::default();
+        for (given_up, awaited) in [(60, 2), (1, 5), (3, 3), (30, 40), (4, 9)] {
+            let begin = Instant::now();
+            let [given_up, awaited] = [given_up, awaited].map(|seconds| begin + Duration::from_secs(seconds));
+            let is_over = poll_fn(|cx| Poll::Ready(alarm.poll(given_up, begin, cx).is_ready())).await;
+            assert!(!is_over);
+            poll_fn(|cx| alarm.poll(awaited, Instant::now(), cx)).await;
+            assert_eq!(Instant::now(), awaited);
+        }
+    }
+}

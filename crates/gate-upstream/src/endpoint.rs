@@ -308,14 +308,19 @@ fn parse_authority(config: &EndpointConfig) -> Result<Authority, EndpointError> 
 /// Joins `prefix` and `path`, and the two queries where there are any, without touching an octet of
 /// either: what a client encoded stays encoded.
 fn join(prefix: &str, path: &str, configured: Option<&str>, client: Option<&str>) -> String {
-    let queries = [configured, client].into_iter().flatten().filter(|query| !query.is_empty());
-    let room: usize = queries.clone().map(|query| query.len() + 1).sum();
-    let mut joined = String::with_capacity(prefix.len() + path.len() + room);
+    let [configured, client] = [configured, client].map(Option::unwrap_or_default);
+    // To the byte: what has room to spare takes another allocation when it becomes a URI.
+    let room = [configured, client].map(|query| if query.is_empty() { 0 } else { query.len() + 1 });
+    let mut joined = String::with_capacity(prefix.len() + path.len() + room[0] + room[1]);
     joined.push_str(prefix);
     joined.push_str(path);
-    for (at, query) in queries.enumerate() {
-        joined.push(if at == 0 { '?' } else { '&' });
-        joined.push_str(query);
+    let mut separator = '?';
+    for query in [configured, client] {
+        if !query.is_empty() {
+            joined.push(separator);
+            joined.push_str(query);
+            separator = '&';
+        }
     }
     joined
 }

@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::{fmt, mem};
 
-use bytes::Bytes;
+use bytes::buf::Chain;
+use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 mod streamed;
@@ -187,22 +188,32 @@ fn next(slices: &mut VecDeque<Bytes>) -> Option<Bytes> {
     std::iter::from_fn(|| slices.pop_front()).find(|slice| !slice.is_empty())
 }
 
+/// What follows one another is given to hyper at once: it goes around once for each piece that it gets.
+type Data = Chain<Chain<Bytes, Bytes>, Bytes>;
+
+fn chain([first, second, third]: [Bytes; 3]) -> Data {
+    first.chain(second).chain(third)
+}
+
 impl Body for RequestBody {
-    type Data = Bytes;
+    type Data = Data;
     type Error = RequestBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let slice = match &mut self.pieces {
-            Pieces::Few(slices) => slices.iter_mut().find(|slice| !slice.is_empty()).map(mem::take),
-            Pieces::Other(other) => match &mut **other {
-                Other::Many(slices) => next(slices),
-                Other::Streamed(streamed) => return streamed.poll_frame(cx),
-            },
+    ) -> Poll<Option<Result<Frame<Data>, RequestBodyError>>> {
+        let slices = match &mut self.pieces {
+            Pieces::Few(slices) => Some(mem::take(&mut **slices)).filter(|slices| total(slices) > 0),
+            Pieces::Other(other) => {
+                let slice = match &mut **other {
+                    Other::Many(slices) => next(slices),
+                    Other::Streamed(streamed) => ready!(streamed.poll_data(cx)).transpose()?,
+                };
+                slice.map(|slice| [slice, Bytes::new(), Bytes::new()])
+            }
         };
-        Poll::Ready(slice.map(|slice| Ok(Frame::data(slice))))
+        Poll::Ready(slices.map(|slices| Ok(Frame::data(chain(slices)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -21,6 +21,8 @@ pub(crate) struct Wakes {
     shared: Arc<Shared>,
     /// What is polled gets this one.
     waker: Waker,
+    /// The task that polled last, here as well: to look whether it is another takes no lock.
+    task: Waker,
 }
 
 struct Shared {
@@ -34,12 +36,19 @@ impl Wakes {
         // Woken, since the first poll has everything to see.
         let shared = Shared { state: AtomicU8::new(WOKEN), task: Mutex::new(Waker::noop().clone()) };
         let shared = Arc::new(shared);
-        Self { waker: Waker::from(Arc::clone(&shared)), shared }
+        Self { waker: Waker::from(Arc::clone(&shared)), shared, task: Waker::noop().clone() }
     }
 
     /// Lets go of the task that polled last.
-    pub(crate) fn forget_task(&self) {
-        Waker::noop().clone_into(&mut self.shared.task.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn forget_task(&mut self) {
+        self.set_task(Waker::noop());
+    }
+
+    fn set_task(&mut self, task: &Waker) {
+        if !self.task.will_wake(task) {
+            self.task.clone_from(task);
+            self.shared.task.lock().unwrap_or_else(PoisonError::into_inner).clone_from(task);
+        }
     }
 
     /// Polls, if anything has happened since this was last pending.
@@ -47,13 +56,13 @@ impl Wakes {
     /// All that `poll` waits for has to be polled by it, with the context that it is given. Whoever gets
     /// `Ready` has to poll again, if it wants to hear of anything further: until then no task is woken.
     pub(crate) fn poll<T>(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let state = &self.shared.state;
         // The task before the look: a wake-up in between then reaches this one.
-        self.shared.task.lock().unwrap_or_else(PoisonError::into_inner).clone_from(cx.waker());
+        self.set_task(cx.waker());
+        let state = &self.shared.state;
         if state.load(Ordering::Acquire) & WOKEN == 0 {
             return Poll::Pending;
         }
@@ -118,7 +127,7 @@ mod tests {
     impl Polled {
         fn poll(
             &mut self,
-            wakes: &Wakes,
+            wakes: &mut Wakes,
             task: &Arc<Task>,
             wakes_itself: bool,
             outcome: Poll<()>,
@@ -141,10 +150,10 @@ mod tests {
 
     #[test]
     fn what_was_pending_is_polled_again_only_once_it_was_woken() {
-        let (wakes, task, mut polled) = (Wakes::new(), Arc::new(Task::default()), Polled::default());
+        let (mut wakes, task, mut polled) = (Wakes::new(), Arc::new(Task::default()), Polled::default());
         for expected in 1..4 {
             for _ in 0..3 {
-                assert_eq!(polled.poll(&wakes, &task, false, Poll::Pending), Poll::Pending);
+                assert_eq!(polled.poll(&mut wakes, &task, false, Poll::Pending), Poll::Pending);
                 assert_eq!(polled.polls, expected);
             }
             // Two events before the next poll are one wake-up.
@@ -156,21 +165,34 @@ mod tests {
 
     #[test]
     fn the_task_that_polled_last_is_woken_though_its_poll_found_nothing_to_do() {
-        let (wakes, mut polled) = (Wakes::new(), Polled::default());
+        let (mut wakes, mut polled) = (Wakes::new(), Polled::default());
         let [first, last] = [(); 2].map(|()| Arc::new(Task::default()));
-        let _ = polled.poll(&wakes, &first, false, Poll::Pending);
-        let _ = polled.poll(&wakes, &last, false, Poll::Pending);
+        let _ = polled.poll(&mut wakes, &first, false, Poll::Pending);
+        let _ = polled.poll(&mut wakes, &last, false, Poll::Pending);
         polled.wake();
         assert_eq!((first.0.load(Relaxed), last.0.load(Relaxed), polled.polls), (0, 1, 1));
     }
 
     #[test]
+    fn between_exchanges_no_task_is_held_and_none_is_woken() {
+        let (mut wakes, task, mut polled) = (Wakes::new(), Arc::new(Task::default()), Polled::default());
+        let _ = polled.poll(&mut wakes, &task, false, Poll::Pending);
+        wakes.forget_task();
+        polled.wake();
+        assert_eq!((Arc::strong_count(&task), task.0.load(Relaxed)), (1, 0));
+        let _ = polled.poll(&mut wakes, &task, false, Poll::Pending);
+        assert_eq!(polled.polls, 2);
+        polled.wake();
+        assert_eq!(task.0.load(Relaxed), 1);
+    }
+
+    #[test]
     fn a_poll_that_wakes_its_own_task_comes_again_and_one_that_yields_wakes_nobody() {
         fn check(wakes_itself: bool, outcome: Poll<()>, woken: usize, is_polled_again: bool) {
-            let (wakes, task, mut polled) = (Wakes::new(), Arc::new(Task::default()), Polled::default());
-            assert_eq!(polled.poll(&wakes, &task, wakes_itself, outcome), outcome);
+            let (mut wakes, task, mut polled) = (Wakes::new(), Arc::new(Task::default()), Polled::default());
+            assert_eq!(polled.poll(&mut wakes, &task, wakes_itself, outcome), outcome);
             assert_eq!(task.0.load(Relaxed), woken, "{wakes_itself} {outcome:?}");
-            let _ = polled.poll(&wakes, &task, false, Poll::Pending);
+            let _ = polled.poll(&mut wakes, &task, false, Poll::Pending);
             assert_eq!(polled.polls == 2, is_polled_again, "{wakes_itself} {outcome:?}");
         }
         check(false, Poll::Pending, 0, false);
@@ -183,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn no_wake_up_of_another_thread_is_lost() {
         const EVENTS: usize = 50_000;
-        let wakes = Wakes::new();
+        let mut wakes = Wakes::new();
         let (told, waker) = (Arc::new(AtomicUsize::new(0)), wakes.waker.clone());
         let teller = std::thread::spawn({
             let told = Arc::clone(&told);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use gate_upstream::RequestBody;
 use http_body::Body as _;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -138,7 +138,9 @@ fn bytes_of(mut body: RequestBody) -> Vec<u8> {
     let mut cx = Context::from_waker(Waker::noop());
     let mut bytes = Vec::new();
     while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) {
-        bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if let Ok(data) = frame.into_data() {
+            bytes.put(data);
+        }
     }
     assert!(body.is_end_stream());
     bytes

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use bytes::BufMut as _;
 use http_body::Body;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -118,7 +119,7 @@ fn bytes_of(mut body: RequestBody) -> Vec<u8> {
     let mut cx = Context::from_waker(Waker::noop());
     let mut bytes = Vec::new();
     while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) {
-        bytes.extend_from_slice(frame.data_ref().unwrap());
+        bytes.put(frame.into_data().unwrap());
     }
     assert!(body.is_end_stream());
     bytes

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::{fmt, mem};
 
 use bytes::Bytes;
-use http_body::Frame;
 
 use super::{BodySource, RequestBodyError, next, total};
 
@@ -151,13 +150,13 @@ impl Streamed {
         }
     }
 
-    pub(super) fn poll_frame(
+    pub(super) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+    ) -> Poll<Option<Result<Bytes, RequestBodyError>>> {
         if let Some(slice) = next(&mut self.stream()?.prefix) {
             self.note_end();
-            return Poll::Ready(Some(Ok(Frame::data(slice))));
+            return Poll::Ready(Some(Ok(slice)));
         }
         loop {
             let Some(frame) = ready!(self.stream()?.source.as_mut().poll_frame(cx)).transpose()? else {
@@ -177,7 +176,7 @@ impl Streamed {
                 *rest = rest.checked_sub(data.len() as u64).ok_or(RequestBodyError)?;
             }
             self.note_end();
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            return Poll::Ready(Some(Ok(data)));
         }
     }
 

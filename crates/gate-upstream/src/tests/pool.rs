@@ -93,6 +93,22 @@ fn a_connection_of_the_callers_own_runtime_comes_first() {
     assert_eq!(client.stats()[0].opened, 2);
 }
 
+#[test]
+fn a_deadline_holds_on_a_connection_whose_last_runtime_has_ended() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let (client, mut listener) = memory();
+    let endpoint = endpoint(|config| config.timeouts.first_byte = Some(Duration::from_secs(60)));
+    let ended = runtime().unwrap();
+    let (response, _peer) = ended.block_on(exchange(&client, &mut listener, &endpoint, OK));
+    ended.block_on(text(response.body)).unwrap();
+    drop(ended);
+    let error = runtime().unwrap().block_on(async {
+        let sent = tokio::time::timeout(Duration::from_secs(90), client.send(&endpoint, post("{}")));
+        sent.await.unwrap().unwrap_err()
+    });
+    assert_eq!((error.kind(), client.stats()[0].reused), (UpstreamErrorKind::FirstByteTimeout, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_died_in_the_pool_is_not_used() {
     let timeout = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n";

@@ -281,9 +281,9 @@ async fn a_part_of_the_first_slice_is_replaced_whatever_follows() {
 #[tokio::test]
 async fn a_body_that_is_there_is_never_spent() {
     let slices = || ["a", "", "b"].map(|text| Bytes::from_static(text.as_bytes()));
-    for mut body in [RequestBody::spliced(slices()), RequestBody::pieces(slices())] {
+    for (mut body, rest) in [(RequestBody::spliced(slices()), ""), (RequestBody::pieces(slices()), "b")] {
         let _ = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
         assert!(!body.passes_once() && !body.is_spent());
-        assert_eq!(body.try_clone().unwrap().collect().await.unwrap().to_bytes(), "b");
+        assert_eq!(body.try_clone().unwrap().collect().await.unwrap().to_bytes(), rest);
     }
 }
