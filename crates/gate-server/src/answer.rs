@@ -13,6 +13,7 @@ use crate::exchange::Exchange;
 use crate::hold::Replay;
 use crate::relay::{Framing, Relay, Treatment};
 use crate::shutdown::InFlight;
+use crate::text::Text;
 use crate::websocket::{Switch, Tunnel};
 
 /// An answer, whoever gives it.
@@ -157,37 +158,6 @@ fn push_time(text: &mut Text<MAX_TIMING>, time: Duration) {
     }
     let digit = |unit: u64| b'0' + (hundredths / unit % 10) as u8;
     text.push(&[digit(100), b'.', digit(10), digit(1)]);
-}
-
-/// Text of at most `N` bytes that is written on the stack: a header's value is a copy of it, in memory of its
-/// own length. What is too much is left out.
-struct Text<const N: usize> {
-    bytes: [u8; N],
-    length: usize,
-}
-
-impl<const N: usize> Text<N> {
-    fn push(&mut self, bytes: &[u8]) {
-        let end = self.length + bytes.len();
-        if let Some(room) = self.bytes.get_mut(self.length..end) {
-            room.copy_from_slice(bytes);
-            self.length = end;
-        }
-    }
-
-    fn number(&mut self, number: u64) {
-        self.push(itoa::Buffer::new().format(number).as_bytes());
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-}
-
-impl<const N: usize> Default for Text<N> {
-    fn default() -> Self {
-        Self { bytes: [0; N], length: 0 }
-    }
 }
 
 /// The longest id of a vendor that is kept, in bytes.

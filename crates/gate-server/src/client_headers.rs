@@ -112,6 +112,13 @@ impl<'h> ClientHeaders<'h> {
         Self { map, present: Present::of(map) }
     }
 
+    /// Tells whether there may be several values of these headers together: for certain not where there is
+    /// one of them at most, and no header has two values.
+    pub(crate) fn has_several(self, fields: &[Field]) -> bool {
+        let count = fields.iter().filter(|field| self.present.has(**field)).count();
+        count > 1 || self.map.len() > self.map.keys_len()
+    }
+
     /// Returns the first value of a header.
     pub(crate) fn get(self, field: Field) -> Option<&'h HeaderValue> {
         if self.present.has(field) { self.map.get(field.name()) } else { None }
@@ -177,6 +184,23 @@ mod tests {
         let headers = ClientHeaders::of(&map);
         assert!(headers.get_all(Field::XApiKey).eq(["a", "b"]));
         assert_eq!(headers.get_all(Field::ApiKey).count(), 0);
+    }
+
+    #[test]
+    fn several_values_are_of_one_header_or_of_two() {
+        let check = |names: &[&'static str], expected: bool| {
+            let mut map = HeaderMap::new();
+            for name in names {
+                map.append(*name, HeaderValue::from_static("v"));
+            }
+            let fields = [Field::XApiKey, Field::Authorization];
+            assert_eq!(ClientHeaders::of(&map).has_several(&fields), expected, "{names:?}");
+        };
+        check(&[], false);
+        check(&["x-api-key"], false);
+        check(&["x-api-key", "host", "api-key"], false);
+        check(&["x-api-key", "authorization"], true);
+        check(&["x-api-key", "x-api-key"], true);
     }
 
     #[test]

@@ -72,7 +72,10 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(str::trim)
+        // Mostly it is `keep-alive`, which never passes.
+        .filter(|name| !is_hop_by_hop(name))
+        .filter_map(|name| name.parse().ok())
         .collect();
     for name in &named {
         headers.remove(name);

@@ -68,6 +68,7 @@ mod scope;
 mod serve;
 mod shutdown;
 mod snapshot;
+mod text;
 mod upload;
 mod watch;
 mod websocket;

@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
+use crate::text::Text;
+
 /// The length of an id whose seconds have all the digits that they can have.
 const MAX_LENGTH: usize = "req-".len() + 20 + "-".len() + 16;
 
@@ -16,13 +18,12 @@ impl RequestId {
     /// Makes a new id; its time is `now`.
     pub(crate) fn new(now: SystemTime) -> Self {
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut text = String::with_capacity(MAX_LENGTH);
-        text.push_str("req-");
-        text.push_str(itoa::Buffer::new().format(seconds));
-        text.push('-');
-        let random = hex(fastrand::u64(..));
-        text.push_str(str::from_utf8(&random).unwrap_or_default());
-        Self(text.into())
+        let mut text = Text::<MAX_LENGTH>::default();
+        text.push(b"req-");
+        text.number(seconds);
+        text.push(b"-");
+        text.push(&hex(fastrand::u64(..)));
+        Self(text.as_str().into())
     }
 
     pub(crate) fn as_str(&self) -> &str {
