@@ -87,6 +87,11 @@ impl Exchange {
         self.started.elapsed()
     }
 
+    /// Returns the time from the request's head to a moment that is known already.
+    pub(crate) fn elapsed_at(&self, moment: Instant) -> Duration {
+        moment - self.started
+    }
+
     /// Notes a time that was spent waiting for others, whatever came of it.
     pub(crate) fn wait(&mut self, time: Duration) {
         self.waited += time;
