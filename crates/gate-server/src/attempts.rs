@@ -213,16 +213,17 @@ impl Errand<'_> {
                 }
             };
             let latency = begin.elapsed();
+            let mut time = latency;
             let result = match (result, hold) {
                 (Ok(mut response), Some(hold)) if response.status.is_success() => {
                     let dialect = forward::stream_dialect(self.route);
                     let held = Box::pin(hold::hold(&mut response, dialect, hold)).await;
+                    time = begin.elapsed();
                     Ok((response, held))
                 }
                 (Ok(response), _) => Ok((response, Held::default())),
                 (Err(error), _) => Err(error),
             };
-            let time = begin.elapsed();
             Tried { attempt, stop, whose_key, extra_frame, result, latency, time }
         }
     }

@@ -51,8 +51,7 @@ impl Exchange {
         // Records wait in queues; a path may be as long as a head.
         let end = path.floor_char_boundary(MAX_PATH);
         let path = path.get(..end).unwrap_or_default();
-        let record = RequestRecord::new(id.to_shared(), method.clone(), path.into(), started_at);
-        Self::open(record, id, sinks)
+        Self::open(id, (method.clone(), path.into(), started_at), sinks)
     }
 
     /// Opens the account of a request that never began, of which little is known.
@@ -60,17 +59,19 @@ impl Exchange {
         let started_at = SystemTime::now();
         let id = RequestId::new(started_at);
         let (method, path) = known.target.unzip();
-        let record = RequestRecord {
-            method,
-            path: path.map(Into::into),
-            ..RequestRecord::new(id.to_shared(), Method::GET, Arc::default(), started_at)
-        };
-        Self::open(record, id, Arc::clone(sinks))
+        let mut exchange = Self::open(id, (Method::GET, Arc::default(), started_at), Arc::clone(sinks));
+        exchange.record.method = method;
+        exchange.record.path = path.map(Into::into);
+        exchange
     }
 
-    fn open(record: RequestRecord, id: RequestId, sinks: Sinks) -> Box<Self> {
+    fn open(
+        id: RequestId,
+        (method, path, started_at): (Method, Arc<str>, SystemTime),
+        sinks: Sinks,
+    ) -> Box<Self> {
         Box::new(Self {
-            record,
+            record: RequestRecord::new(id.to_shared(), method, path, started_at),
             id,
             started: Instant::now(),
             upload: None,
@@ -85,6 +86,11 @@ impl Exchange {
     /// Returns the time since the request's head was read.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Returns the time from the request's head to a moment that is known already.
+    pub(crate) fn elapsed_at(&self, moment: Instant) -> Duration {
+        moment - self.started
     }
 
     /// Notes a time that was spent waiting for others, whatever came of it.

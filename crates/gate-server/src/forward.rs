@@ -101,18 +101,18 @@ where
     let bounds = Bounds { limits: &snapshot.server.limits, memory: gateway.body_memory() };
     // Boxed, as sending is: neither needs its room while the other has its own.
     let received = Box::pin(intake::take_in(body, headers, route.operation, bounds)).await;
-    exchange.wait(begin.elapsed());
-    exchange.record.steps.receive = Some(begin.elapsed());
+    let end = Instant::now();
+    exchange.wait(end - begin);
+    exchange.record.steps.receive = Some(end - begin);
     let received = received?;
     let upload = Arc::clone(&received.progress);
     exchange.upload = Some(Arc::clone(&upload));
 
-    let begin = Instant::now();
     // Kept only to be read once more; the bytes are shared with what is sent.
     let to_estimate = snapshot.server.estimate_usage.then(|| received.held.clone());
     let choice = if credentials.is_for_provider() { Choice::First } else { Choice::Any(&parts.headers) };
     let plan = plan::plan(snapshot, route, scopes, parts.uri.query(), received, choice)?;
-    exchange.record.steps.route = Some(begin.elapsed());
+    exchange.record.steps.route = Some(end.elapsed());
     let makes_object = plan.makes_object;
     let asked = Asked::new(parts);
     let mut upstream_headers = std::mem::take(&mut parts.headers);
@@ -131,12 +131,13 @@ where
     // Boxed: hyper keeps the room of this future as long as a connection lives, and what sending takes is
     // not needed once there is an answer.
     let answered = Box::pin(errand.run(plan, upstream_headers, in_flight, exchange)).await;
-    exchange.wait(begin.elapsed());
+    let end = Instant::now();
+    exchange.wait(end - begin);
     let Answered { response, held, stop, key, attempt, whose_key, extra_frame } = *answered?;
     let endpoint = snapshot.endpoint(stop.provider);
     exchange.record.provider = Some(endpoint.shared_name());
     exchange.record.model.clone_from(&stop.model);
-    exchange.record.ttfb = Some(exchange.elapsed());
+    exchange.record.ttfb = Some(exchange.elapsed_at(end));
     let provider = snapshot.providers.provider(stop.provider);
     let treatment = Treatment {
         // One that failed before its first content has been counted as that.

@@ -14,17 +14,16 @@ use gate_balance::Registry;
 use gate_config::GateConfig;
 use gate_model_ref::ProviderKind;
 use gate_upstream::{Dialer, UpstreamClient};
-use gate_usage::{EndReason, RecordSink};
-use http::header::{CONNECTION, HeaderValue};
+use gate_usage::RecordSink;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-use crate::answer::{self, Answer};
+use crate::answer::Answer;
 use crate::auth::ClientCredentials;
 use crate::body::GateBody;
 use crate::body_memory::BodyMemory;
@@ -40,12 +39,11 @@ use crate::serve::{Bounds, Peers, Place, TlsAcceptor, TooMany};
 use crate::shutdown::{InFlight, Shutdown};
 use crate::snapshot::{BuildError, Snapshot};
 use crate::upload::ClientBody;
-use crate::{edge, failure, forward, health, own, panics, receive, websocket};
+use crate::{edge, failure, forward, health, own, panics, websocket};
 
-/// What is read of a body that nobody wants, so that its sender gets to read the answer.
-const DRAIN_BYTES: usize = 256 * 1024;
-/// A refusal does not wait for more than has come: the rest is read away behind the answer.
-const DRAIN_TIME: Duration = Duration::from_millis(20);
+mod refusal;
+
+use refusal::{dialect_of, turn_away};
 
 /// An LLM gateway: routes each request by the model that its body names.
 ///
@@ -350,59 +348,9 @@ fn look_at_head<'p>(
     Ok((route, credentials))
 }
 
-/// Answers with an error, and reads away what is left of the request, so that its sender gets to read that.
-async fn turn_away<B>(
-    error: &ApiError,
-    dialect: ProviderKind,
-    mut exchange: Box<Exchange>,
-    (mut body, present): (ClientBody<B>, Present),
-) -> Response<GateBody>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    // Reading on would ask a client that waits for permission to send its body, and what a panic left of
-    // a body is not to be touched.
-    let begin = Instant::now();
-    let is_read = error.code != ErrorCode::InternalError
-        && (body.is_end_stream()
-            || (!present.has(Field::Expect)
-                && receive::drain(Pin::new(&mut body), DRAIN_BYTES, DRAIN_TIME).await));
-    exchange.wait(begin.elapsed());
-    let mut response = refuse(error, dialect, exchange);
-    if !is_read {
-        // What follows on this connection could be the rest of a body.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// Renders an error and settles its account.
-fn refuse(error: &ApiError, dialect: ProviderKind, mut exchange: Box<Exchange>) -> Response<GateBody> {
-    if let Some(detail) = &error.detail {
-        log::warn!("{}: {}: {detail}", exchange.id.as_str(), error.code.as_str());
-    }
-    let mut response = error.render(dialect, &exchange.id);
-    answer::mark(response.headers_mut(), &mut exchange);
-    exchange.set_status(response.status());
-    exchange.fail(error.code);
-    exchange.end(EndReason::GatewayError);
-    response.body_mut().settle(exchange);
-    response
-}
-
 /// Returns the shape of lists that a request's sender reads.
 fn list_dialect(has_version: bool) -> ProviderKind {
     if has_version { ProviderKind::Anthropic } else { ProviderKind::OpenAi }
-}
-
-/// Returns the dialect in which a request's sender reads errors. The path decides where it can,
-/// the version header of Anthropic's clients elsewhere.
-fn dialect_of(path: &str, has_version: bool) -> ProviderKind {
-    if let Ok(Route::Forward(route)) = Route::parse(&Method::POST, path, has_version) {
-        return route.kind;
-    }
-    let first = path.split('/').nth(1).unwrap_or_default();
-    ProviderKind::from_segment(first).unwrap_or(list_dialect(has_version))
 }
 
 impl<B> Service<Request<B>> for Gateway

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use gate_usage::EndReason;
@@ -84,14 +84,24 @@ where
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut connection = Box::pin(connection);
-    // An error means that the server is gone; then this future is about to be dropped. The receiver
-    // itself stays: the server waits until the last one is gone.
+    // The receiver itself stays: the server waits until the last one is gone.
+    let news = closing.clone();
     let mut told = pin!(closing.changed());
-    let mut is_closing = false;
+    let (mut is_closing, mut registered) = (false, None::<Waker>);
     let outcome = poll_fn(|cx| {
-        if !is_closing && told.as_mut().poll(cx).is_ready() {
-            is_closing = true;
-            connection.as_mut().graceful_shutdown();
+        if !is_closing {
+            // An error means that the server is gone; then this future is about to be dropped.
+            is_closing = match &registered {
+                // Whoever waits is woken, so that this turn need not take the lock of all who wait.
+                Some(waker) if waker.will_wake(cx.waker()) => news.has_changed().unwrap_or(true),
+                _ => {
+                    registered = Some(cx.waker().clone());
+                    told.as_mut().poll(cx).is_ready()
+                }
+            };
+            if is_closing {
+                connection.as_mut().graceful_shutdown();
+            }
         }
         match connection.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(Ok(result)),
