@@ -16,6 +16,7 @@ mod members;
 mod scan;
 
 use members::Members;
+pub(crate) use scan::Scanner;
 
 /// What a JSON request says about itself, borrowed from its body.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,30 +79,42 @@ impl<'b> RequestHead<'b> {
     /// twice (readers differ in which one they take), for one of the wrong type, and for a `Model`
     /// beside `model` (readers that ignore case would take either).
     pub(crate) fn parse(body: &'b [u8]) -> Result<Self, ApiError> {
-        Self::of_members(&Members::read(body)?, body)
+        Self::parse_on(Scanner::default(), body)
     }
 
-    fn of_members(members: &Members<'b>, body: &'b [u8]) -> Result<Self, ApiError> {
+    /// Does the same for a body that a scanner has [looked at](Scanner::look) as it came.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(crate) fn parse_on(scanner: Scanner, body: &'b [u8]) -> Result<Self, ApiError> {
+        let members = scanner.finish(body).map_or_else(|| Members::read_with_serde(body), Ok)?;
+        Self::of_members(&members, body)
+    }
+
+    fn of_members(members: &Members, body: &'b [u8]) -> Result<Self, ApiError> {
         if let Some(name) = members.duplicate {
             return Err(duplicate(name));
         }
-        check_stream(members.stream)?;
-        let model = members.model.map(|raw| ModelMember::parse(raw, body)).transpose()?;
+        let at = |span: &Range<usize>| body.get(span.clone()).unwrap_or_default();
+        let stream = members.stream.as_ref().map(at);
+        check_stream(stream)?;
+        let model = members.model.clone().map(|span| ModelMember::parse(at(&span), span)).transpose()?;
         // The object was read, so its brace is the first byte that is not white space.
         let after_brace = memchr::memchr(b'{', body).map_or(0, |at| at + 1);
         let opening = Opening { after_brace, is_empty: members.is_empty() };
-        let stream_options = match members.stream_options {
+        let stream_options = match &members.stream_options {
             _ if members.is_stream_options_repeated => StreamOptions::Repeated,
-            Some(raw) => StreamOptions::Given(raw, span_of(raw, body)),
+            Some(span) => StreamOptions::Given(at(span), span.clone()),
             None => StreamOptions::Absent,
         };
         Ok(Self {
             model,
             has_prompt: members.has_prompt,
-            objects: members.objects,
+            // Both readers have checked that it is text.
+            objects: NamedObjects::new(&members.objects, |span| str::from_utf8(at(span)).unwrap_or_default()),
             store: members.store,
             has_model_twin: members.has_model_twin,
-            is_streaming: members.stream == Some(b"true"),
+            is_streaming: stream == Some(b"true"),
             stream_options,
             opening,
         })
@@ -193,7 +206,7 @@ impl Edit {
 }
 
 impl<'b> ModelMember<'b> {
-    fn parse(raw: &'b [u8], body: &[u8]) -> Result<Self, ApiError> {
+    fn parse(raw: &'b [u8], span: Range<usize>) -> Result<Self, ApiError> {
         if !raw.starts_with(b"\"") {
             return Err(ApiError::new(
                 ErrorCode::BadRequest,
@@ -201,7 +214,7 @@ impl<'b> ModelMember<'b> {
             ));
         }
         let Name(name) = serde_json::from_slice(raw).map_err(|error| invalid_json(&error))?;
-        Ok(Self { name, span: span_of(raw, body) })
+        Ok(Self { name, span })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::client_headers::ClientHeaders;
 use crate::content;
 use crate::error::{ApiError, ErrorCode};
 use crate::form::{Boundary, FormScanner, Key, RoutingPart};
+use crate::head::Scanner;
 use crate::pace::Pace;
 use crate::receive::{self, Incoming};
 use crate::route::Operation;
@@ -39,8 +40,8 @@ pub(crate) struct Received {
 /// What a body is, as far as routing goes.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// All of a text that should be JSON.
-    Json,
+    /// All of a text that should be JSON, and what has read in it already.
+    Json(Option<Box<Scanner>>),
     /// A form with its model, if it has one.
     Form(Option<RoutingPart>),
     /// A form with its session, if it has one.
@@ -94,11 +95,19 @@ where
     }
     let is_small = body.size_hint().exact().is_some_and(|length| length <= HELD_OPAQUE_BYTES);
     if operation.reads_json() || is_small || body.is_end_stream() {
-        let held = receive::receive(Pin::new(body), headers.map, bounds).await?;
+        // A batch has a reader of its own.
+        let has_head = operation.reads_json() && operation != Operation::MessageBatch;
+        let mut scanner = None::<Box<Scanner>>;
+        let look = |so_far: &[u8]| {
+            if has_head {
+                scanner.get_or_insert_default().look(so_far);
+            }
+        };
+        let held = receive::receive(Pin::new(body), headers.map, bounds, look).await?;
         let progress = Arc::<UploadProgress>::default();
         progress.add(held.len());
         progress.set_whole();
-        let content = if operation.reads_json() { Content::Json } else { Content::Opaque };
+        let content = if operation.reads_json() { Content::Json(scanner) } else { Content::Opaque };
         return Ok(Received { content, held, rest: None, progress });
     }
     check_declared(body, bounds.limits)?;

@@ -24,11 +24,9 @@ pub(crate) const KEYS: [&str; 7] = [
 pub(crate) struct NamedObjects<'b>([Option<&'b str>; KEYS.len()]);
 
 impl<'b> NamedObjects<'b> {
-    /// Notes the value of the member at a place in [`KEYS`].
-    pub(crate) fn set(&mut self, at: usize, value: &'b str) {
-        if let Some(place) = self.0.get_mut(at) {
-            *place = Some(value);
-        }
+    /// Takes the values from where they stand, in the order of [`KEYS`].
+    pub(crate) fn new<S>(spans: &[Option<S>; KEYS.len()], value: impl Fn(&S) -> &'b str) -> Self {
+        Self(spans.each_ref().map(|span| span.as_ref().map(&value)))
     }
 
     /// Returns the ids, in the order of [`KEYS`].

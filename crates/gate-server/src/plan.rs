@@ -75,8 +75,10 @@ pub(crate) fn plan(
             plan_session(snapshot, scopes, query, &session, received, choice)
         }
         Content::Session(None) => plan_query(snapshot, scopes, query, received, choice),
-        Content::Json if route.operation == Operation::MessageBatch => plan_batch(snapshot, scopes, received),
-        Content::Json => plan_json(snapshot, route, scopes, &received.held, choice),
+        Content::Json(_) if route.operation == Operation::MessageBatch => {
+            plan_batch(snapshot, scopes, received)
+        }
+        Content::Json(_) => plan_json(snapshot, route, scopes, received, choice),
     }
 }
 
@@ -176,10 +178,14 @@ fn plan_json(
     snapshot: &Snapshot,
     route: &Forward<'_>,
     scopes: Scopes<'_>,
-    body: &Bytes,
+    received: Received,
     choice: Choice<'_>,
 ) -> Result<Plan, ApiError> {
-    let head = RequestHead::parse(body)?;
+    let body = &received.held;
+    let head = match received.content {
+        Content::Json(Some(scanner)) => RequestHead::parse_on(*scanner, body)?,
+        _ => RequestHead::parse(body)?,
+    };
     let way = json_way(snapshot, route, scopes, &head, choice)?;
     let (journey, attempt) = begin(snapshot, way, choice, Some(body))?;
     let cargo = json_cargo(snapshot, route, &head, body, journey.stop(&attempt));

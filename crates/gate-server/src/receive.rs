@@ -19,7 +19,7 @@ use crate::pace::Pace;
 /// memory is given for bytes.
 const FIRST_ROOM: usize = MOST_SPARE_BYTES;
 
-/// Reads the whole body.
+/// Reads the whole body. Where it comes in several frames, `look` is shown what there is of it after each.
 ///
 /// # Errors
 /// 413 as soon as the length is known to be over the limit, before anything is read if the client
@@ -32,6 +32,7 @@ pub(crate) async fn receive<B>(
     mut body: Pin<&mut B>,
     headers: &HeaderMap,
     bounds: Bounds<'_>,
+    mut look: impl FnMut(&[u8]),
 ) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
@@ -70,6 +71,7 @@ where
         check_length(length, limit)?;
         hold.cover(length)?;
         whole.extend_from_slice(&data);
+        look(&whole);
         // The frame ends here, so that hyper reads the next one into the same memory.
         Ok::<_, ApiError>(())
     };

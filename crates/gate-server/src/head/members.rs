@@ -2,23 +2,25 @@
 //! which of them make it ambiguous. What their values mean is not judged here.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{decode, invalid_json, scan};
+use super::{decode, invalid_json, span_of};
 use crate::error::ApiError;
-use crate::objects::{self, NamedObjects};
+use crate::objects;
 
-/// The members that matter. Values are slices of the body.
+/// The members that matter, most of them by where their values stand in the body.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Members<'b> {
-    pub(super) model: Option<&'b [u8]>,
-    pub(super) stream: Option<&'b [u8]>,
-    pub(super) stream_options: Option<&'b [u8]>,
+pub(super) struct Members {
+    pub(super) model: Option<Range<usize>>,
+    pub(super) stream: Option<Range<usize>>,
+    pub(super) stream_options: Option<Range<usize>>,
     pub(super) is_stream_options_repeated: bool,
     pub(super) has_prompt: bool,
-    pub(super) objects: NamedObjects<'b>,
+    /// Those of [`objects::KEYS`].
+    pub(super) objects: [Option<Range<usize>>; objects::KEYS.len()],
     pub(super) store: Option<bool>,
     pub(super) has_model_twin: bool,
     /// The first that stands there twice although it must not.
@@ -31,20 +33,15 @@ pub(super) struct Members<'b> {
 /// The members that bound an answer's length: two different values could be billed differently.
 pub(super) const MAX_TOKENS_KEYS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
 
-impl<'b> Members<'b> {
-    /// Reads a body and checks all of its syntax.
+impl Members {
+    /// Reads a body and checks all of its syntax, as the scanner does, and can tell what is wrong with it.
     ///
     /// # Errors
     /// 400 for a body that is not one JSON object in UTF-8.
-    pub(super) fn read(body: &'b [u8]) -> Result<Self, ApiError> {
-        scan::members(body).map_or_else(|| Self::read_with_serde(body), Ok)
-    }
-
-    /// Does the same for any body, and can tell what is wrong with it.
-    pub(super) fn read_with_serde(body: &'b [u8]) -> Result<Self, ApiError> {
+    pub(super) fn read_with_serde(body: &[u8]) -> Result<Self, ApiError> {
         let text = decode(body)?;
         let mut json = serde_json::Deserializer::from_str(text);
-        let members = json.deserialize_map(MembersVisitor).and_then(|members| json.end().map(|()| members));
+        let members = json.deserialize_map(MembersVisitor(text)).and_then(|found| json.end().map(|()| found));
         // A key that is read as bytes may hold a control character as it is, which is no JSON. Behind
         // `KeySeed` it looks like an escaped one, which is, so the text is read once more, without values.
         members
@@ -56,13 +53,14 @@ impl<'b> Members<'b> {
         !self.has_any
     }
 
-    /// Adds a member with its value as it stands in the body.
-    pub(super) fn add(&mut self, key: Key, value: &'b [u8]) {
+    /// Adds a member whose value stands in this span of the body.
+    pub(super) fn add(&mut self, key: Key, span: Range<usize>, body: &[u8]) {
         self.has_any = true;
+        let value = body.get(span.clone()).unwrap_or_default();
         match key {
             Key::Model => {
                 self.note_duplicate(self.model.is_some() || self.has_model_twin, "model");
-                self.model = Some(value);
+                self.model = Some(span);
             }
             Key::ModelTwin => {
                 // Alone it is just an unknown member; beside `model` it is a trap.
@@ -71,16 +69,26 @@ impl<'b> Members<'b> {
             }
             Key::Stream => {
                 self.note_duplicate(self.stream.is_some(), "stream");
-                self.stream = Some(value);
+                self.stream = Some(span);
             }
             Key::StreamOptions => {
                 self.is_stream_options_repeated |= self.stream_options.is_some();
-                self.stream_options = Some(value);
+                self.stream_options = Some(span);
             }
             // `null` is how some clients leave a member out.
             Key::Prompt => self.has_prompt |= value != b"null",
-            Key::Object(at) => self.objects.set(at, text(value)),
-            Key::Store => self.store = text(value).parse().ok(),
+            Key::Object(at) => {
+                if let Some(place) = self.objects.get_mut(at) {
+                    *place = Some(span);
+                }
+            }
+            Key::Store => {
+                self.store = match value {
+                    b"true" => Some(true),
+                    b"false" => Some(false),
+                    _ => None,
+                }
+            }
             Key::MaxTokens(at) => {
                 if let Some((seen, name)) = self.has_max_tokens.get_mut(at).zip(MAX_TOKENS_KEYS.get(at)) {
                     let was_seen = std::mem::replace(seen, true);
@@ -96,13 +104,8 @@ impl<'b> Members<'b> {
     }
 }
 
-/// Returns a value as text, which it is: both readers have checked it.
-fn text(value: &[u8]) -> &str {
-    std::str::from_utf8(value).unwrap_or_default()
-}
-
 /// What a key means.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Key {
     Model,
     /// `model` in other letters, such as `Model`.
@@ -115,6 +118,7 @@ pub(super) enum Key {
     Store,
     /// One of [`MAX_TOKENS_KEYS`].
     MaxTokens(usize),
+    #[default]
     Other,
 }
 
@@ -137,10 +141,11 @@ impl Key {
     }
 }
 
-struct MembersVisitor;
+/// Reads the members of this text.
+struct MembersVisitor<'b>(&'b str);
 
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
+impl<'de> Visitor<'de> for MembersVisitor<'_> {
+    type Value = Members;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
@@ -149,7 +154,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Members::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            members.add(key, map.next_value::<&RawValue>()?.get().as_bytes());
+            let value = map.next_value::<&RawValue>()?.get().as_bytes();
+            members.add(key, span_of(value, self.0.as_bytes()), self.0.as_bytes());
         }
         Ok(members)
     }

@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::members::Members as OurMembers;
-use super::{RequestHead, scan};
+use super::{RequestHead, Scanner};
 use crate::fuzzing::pieces::settings_and_bytes;
 
 /// Checks one body. The first line of the input is the upstream model, the rest the body.
@@ -41,12 +41,15 @@ pub fn request_head(input: &[u8]) {
 }
 
 /// The quick reader reads a body as the thorough one does, or is not sure of it; and it is sure of what
-/// is right and plain.
+/// is right and plain. In pieces it reads the same.
 pub(super) fn readers_agree(body: &[u8]) {
     let is_plain = !body.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\')
         && body.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() < 60;
     let thorough = OurMembers::read_with_serde(body).ok();
-    let quick = scan::members(body);
+    let quick = Scanner::default().finish(body);
+    let mut in_pieces = Scanner::default();
+    (0..body.len()).step_by(body.len() / 50 + 1).for_each(|end| in_pieces.read_on(&body[..end]));
+    assert_eq!(in_pieces.finish(body), quick, "{}", String::from_utf8_lossy(body));
     if quick.is_some() || is_plain {
         assert_eq!(quick, thorough, "{}", String::from_utf8_lossy(body));
         // The heads have places in the body as well.

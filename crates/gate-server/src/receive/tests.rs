@@ -72,7 +72,7 @@ async fn run_within(
     }
     let mut body = std::pin::pin!(body);
     let bounds = Bounds { limits: &limits, memory: &Arc::default() };
-    match receive(body.as_mut(), &headers, bounds).await {
+    match receive(body.as_mut(), &headers, bounds, |_| ()).await {
         Ok(bytes) => Ok(String::from_utf8(bytes.to_vec()).unwrap()),
         Err(error) => {
             assert!(error.close, "{error:?}");
@@ -185,7 +185,7 @@ async fn frames_are_let_go_of_and_buffers_used_again() {
     let mut places = Vec::new();
     for _ in 0..2 {
         let mut body = std::pin::pin!(OneMemory { memory: Arc::new(*b"abcd"), frames: 3 });
-        let bytes = receive(body.as_mut(), &headers, bounds).await.unwrap();
+        let bytes = receive(body.as_mut(), &headers, bounds, |_| ()).await.unwrap();
         assert_eq!(bytes, "abcdabcdabcd");
         places.push(bytes.as_ptr());
     }

@@ -19,11 +19,52 @@ const BODIES: [&str; 9] = [
     "\r\n{\n  \"model\": \"gpt-4o\",\n\t\"prompt\" : { \"id\" : \"pmpt_1\" } ,\n  \"a\" : [ ] , \"b\" : { } , \"c\" : [ 1 , 2 ]\n}\n",
 ];
 
+fn members(body: &[u8]) -> Option<Members> {
+    Scanner::default().finish(body)
+}
+
 #[test]
 fn bodies_as_clients_write_them_are_read_quickly() {
     for body in BODIES {
         assert!(members(body.as_bytes()).is_some(), "{body}");
         readers_agree(body.as_bytes());
+    }
+}
+
+#[test]
+fn a_body_that_comes_in_pieces_is_read_as_one_that_is_whole() {
+    for body in BODIES.map(str::as_bytes) {
+        let whole = members(body);
+        let mut in_bytes = Scanner::default();
+        for cut in 0..body.len() {
+            in_bytes.read_on(&body[..cut]);
+            let mut in_two = Scanner::default();
+            in_two.read_on(&body[..cut]);
+            assert_eq!(in_two.finish(body), whole, "cut at {cut}: {}", String::from_utf8_lossy(body));
+        }
+        assert_eq!(in_bytes.finish(body), whole, "{}", String::from_utf8_lossy(body));
+    }
+}
+
+#[test]
+fn a_large_body_is_read_as_it_comes_and_no_piece_of_it_over_and_over() {
+    let text = "Überprüfe \\u00fc \\n 你好 ".repeat(10_000);
+    let digits = "7".repeat(300_000);
+    for (value, most_left) in [(format!("\"{text}\""), 2 * LEAST_NEW_BYTES), (digits, 310_000)] {
+        let body = format!("{{\"model\":\"m\",\"long\":{value},\"stream\":true}}");
+        let (mut scanner, mut looks, mut reread) = (Scanner::default(), 0, 0);
+        for end in (0..body.len()).step_by(100) {
+            let begun = (scanner.at, scanner.patience);
+            scanner.look(&body.as_bytes()[..end]);
+            if scanner.patience != begun.1 {
+                looks += 1;
+                reread += end - begun.0;
+            }
+        }
+        assert!(looks > 3 && reread < 3 * body.len(), "{looks} looks at {reread} bytes");
+        assert!(body.len() - scanner.at < most_left, "{} of {}", scanner.at, body.len());
+        assert_eq!(scanner.finish(body.as_bytes()), members(body.as_bytes()));
+        assert!(members(body.as_bytes()).is_some());
     }
 }
 
