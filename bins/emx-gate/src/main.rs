@@ -28,6 +28,11 @@ use crate::demo::DemoProviders;
 use crate::log_writer::LogWriter;
 use crate::workers::Workers;
 
+/// A request takes dozens of small pieces of memory and gives them back on the same thread, which this does
+/// in half of what the C library takes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The configuration, the address, or what was checked is not as it has to be.
 const EXIT_CONFIG: u8 = 1;
 
