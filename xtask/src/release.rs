@@ -13,6 +13,9 @@ use self::profile::Profile;
 /// The load that says what matters: requests of each size, and streams. Names of the benchmark's scenarios.
 const LOAD: [&str; 5] = ["1k-c16", "100k-c16", "1m-c16", "streams-20", "streams-200"];
 
+/// Asks for no more than a [`Profile`] keeps.
+const COUNTERS_ALONE: &str = "-Cllvm-args=-disable-vp";
+
 /// Builds, and prints where the binary is.
 pub(crate) fn run() -> ExitCode {
     match build() {
@@ -38,7 +41,10 @@ fn build() -> Result<PathBuf, String> {
 
     step("1/4 build that counts");
     let counting = folder.join("counting");
-    let flags = format!("-Cprofile-generate={} -Cllvm-args=-enable-name-compression=false", raw.display());
+    let flags = format!(
+        "-Cprofile-generate={} -Cllvm-args=-enable-name-compression=false {COUNTERS_ALONE}",
+        raw.display()
+    );
     cargo(&["--package", "emx-gate"], Some((&counting, &flags)))?;
     step("2/4 load, half a minute");
     cargo(&["--package", "gate-bench"], None)?;
@@ -50,7 +56,8 @@ fn build() -> Result<PathBuf, String> {
     let merged = folder.join("emx-gate.profdata");
     merge(&tool, &raw, &merged)?;
     step("4/4 build that is guided by it");
-    cargo(&["--package", "emx-gate"], Some((&folder, &format!("-Cprofile-use={}", merged.display()))))?;
+    let flags = format!("-Cprofile-use={} {COUNTERS_ALONE}", merged.display());
+    cargo(&["--package", "emx-gate"], Some((&folder, &flags)))?;
     Ok(folder.join("release").join(format!("emx-gate{EXE_SUFFIX}")))
 }
 
