@@ -12,19 +12,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::runtime::{self, Handle};
+use tokio::runtime;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use crate::RequestBody;
-use crate::deadline::Alarm;
+use crate::deadline::{Alarm, here};
 use crate::wakes::Wakes;
 use crate::wire::{Transport, Wire, WireState};
-
-/// Returns the runtime of the calling thread.
-pub(crate) fn here() -> Option<runtime::Id> {
-    Handle::try_current().ok().map(|handle| handle.id())
-}
 
 /// A connection and when it has to go.
 pub(crate) struct Connection {
@@ -33,8 +28,6 @@ pub(crate) struct Connection {
     pub(crate) machine: Machine,
     /// The runtime that its socket wakes.
     home: Option<runtime::Id>,
-    /// The runtime that its timer wakes.
-    user: Option<runtime::Id>,
     /// When it is too old for a further request.
     pub(crate) retire_at: Option<Instant>,
     /// When it last came back to the pool.
@@ -59,7 +52,7 @@ impl Connection {
         let (sender, driver) = http1::handshake(wire).await?;
         let machine = Machine { sender, driver, progress, has_ended: false, alarm: Alarm::default() };
         let (home, idle_since) = (here(), Instant::now());
-        Ok(Self { wakes: Wakes::new(), machine, home, user: home, retire_at, idle_since })
+        Ok(Self { wakes: Wakes::new(), machine, home, retire_at, idle_since })
     }
 
     /// Tells whether the connection was made in this runtime. Elsewhere it works as well, but each
@@ -70,11 +63,7 @@ impl Connection {
 
     /// Prepares for an exchange in this runtime.
     pub(crate) fn begin(&mut self, here: Option<runtime::Id>) {
-        if self.user != here {
-            // A timer cannot be asked any more once its runtime has ended.
-            self.machine.alarm = Alarm::default();
-            self.user = here;
-        }
+        self.machine.alarm.move_to(here);
     }
 
     /// Takes the connection apart after an answer that ended HTTP on it: the transport, and what was

@@ -5,8 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::runtime::{self, Handle};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Returns the runtime of the calling thread.
+pub(crate) fn here() -> Option<runtime::Id> {
+    Handle::try_current().ok().map(|handle| handle.id())
+}
 
 /// Returns the instant `limit` after `since`; `None` if there is no limit or it is beyond time.
 pub(crate) fn after(since: Instant, limit: Option<Duration>) -> Option<Instant> {
@@ -29,11 +35,21 @@ pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// The runtime that the timer belongs to: that in which it was first asked.
+    home: Option<runtime::Id>,
     /// Whether the timer was asked since it was set, and will wake whoever asked.
     is_set: bool,
 }
 
 impl Alarm {
+    /// Prepares for being asked in this runtime. A timer cannot be asked any more, and wakes nobody, once
+    /// its own has ended.
+    pub(crate) fn move_to(&mut self, here: Option<runtime::Id>) {
+        if self.sleep.is_some() && self.home != here {
+            *self = Self::default();
+        }
+    }
+
     /// Is ready if `deadline` has passed by `now`, and else wakes the task then. It has to be asked with
     /// the same waker each time: a timer that is set is not asked again.
     ///
@@ -44,7 +60,11 @@ impl Alarm {
         if deadline <= now {
             return Poll::Ready(());
         }
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let home = &mut self.home;
+        let sleep = self.sleep.get_or_insert_with(|| {
+            *home = here();
+            Box::pin(sleep_until(deadline))
+        });
         let is_due_between = now < sleep.deadline() && sleep.deadline() <= deadline;
         if self.is_set && is_due_between {
             return Poll::Pending;
@@ -80,5 +100,25 @@ mod tests {
             poll_fn(|cx| alarm.poll(awaited, Instant::now(), cx)).await;
             assert_eq!(Instant::now(), awaited);
         }
+    }
+
+    #[test]
+    fn a_timer_that_was_first_asked_in_a_runtime_that_has_ended_is_made_anew() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut alarm, second) = (Alarm::default(), runtime());
+        // Made here: what matters is where it is asked.
+        second.block_on(async { alarm.move_to(here()) });
+        runtime().block_on(async {
+            let now = Instant::now();
+            let is_over =
+                poll_fn(|cx| Poll::Ready(alarm.poll(now + Duration::from_millis(20), now, cx).is_ready()));
+            assert!(!is_over.await);
+        });
+        second.block_on(async {
+            alarm.move_to(here());
+            let deadline = Instant::now() + Duration::from_millis(20);
+            let fires = poll_fn(|cx| alarm.poll(deadline, Instant::now(), cx));
+            tokio::time::timeout(Duration::from_secs(5), fires).await.unwrap();
+        });
     }
 }

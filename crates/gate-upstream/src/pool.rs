@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::{self, Connection};
-use crate::deadline::{after, earlier};
+use crate::connection::Connection;
+use crate::deadline::{after, earlier, here};
 use crate::error::{Fault, UpstreamErrorKind};
 use crate::settings::{PoolSettings, TlsSettings};
 
@@ -200,7 +200,7 @@ impl Pool {
     /// Takes the newest idle connection that is alive at `now`, and closes those that are not. One of the
     /// caller's own runtime comes before all others.
     fn checkout(&self, now: Instant) -> Option<Box<Connection>> {
-        let here = connection::here();
+        let here = here();
         loop {
             let mut connection = {
                 let mut idle = self.lock();

@@ -61,7 +61,10 @@ impl UpstreamRequest {
         }
         headers.insert(header::HOST, endpoint.host().clone());
         for (name, value) in endpoint.headers() {
-            headers.insert(name, value.clone());
+            // hyper would obey it, whatever the body is.
+            if *name != header::CONTENT_LENGTH {
+                headers.insert(name, value.clone());
+            }
         }
         if let Some(version) = endpoint.default_version() {
             headers.entry(anthropic::VERSION).or_insert_with(|| version.clone());
