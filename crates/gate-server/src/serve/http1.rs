@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use crate::body::GateBody;
 use crate::client_io::{Activity, ClientClocks, HasLeft, watched};
@@ -86,7 +87,8 @@ where
     let mut connection = Box::pin(connection);
     // The receiver itself stays: the server waits until the last one is gone.
     let news = closing.clone();
-    let mut told = pin!(closing.changed());
+    // Unconstrained: a task that has used up its turn would be sent away before it is registered.
+    let mut told = pin!(unconstrained(closing.changed()));
     let (mut is_closing, mut registered) = (false, None::<Waker>);
     let outcome = poll_fn(|cx| {
         if !is_closing {
