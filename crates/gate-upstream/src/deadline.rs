@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_timer_that_was_first_asked_in_a_runtime_that_has_ended_is_made_anew() {
-        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = || runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (mut alarm, second) = (Alarm::default(), runtime());
         // Made here: what matters is where it is asked.
         second.block_on(async { alarm.move_to(here()) });
