@@ -42,7 +42,7 @@ fn is_own_of_request(name: &str) -> bool {
 
 /// Turns a client's headers into those that go upstream.
 pub(crate) fn to_upstream(headers: &mut HeaderMap) {
-    remove_where(headers, |name| is_hop_by_hop(name) || is_own_of_request(name));
+    remove_with_hop_by_hop(headers, is_own_of_request);
     // A compressed answer could not be metered, and each side's choice would bind the other.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
@@ -53,9 +53,8 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap) {
 /// a body (to HEAD) keeps the header. A cookie of the upstream's edge belongs to the gateway's account,
 /// not to the client.
 pub(crate) fn to_client(headers: &mut HeaderMap, keeps_content_length: bool) {
-    remove_where(headers, |name| {
-        is_hop_by_hop(name)
-            || name == "set-cookie"
+    remove_with_hop_by_hop(headers, |name| {
+        name == "set-cookie"
             || (name == "content-length" && !keeps_content_length)
             || name.starts_with("x-gateway-")
     });
@@ -82,14 +81,15 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes the headers of which `is_unwanted` says so, as it does of `connection`, and those that `connection`
-/// names. Looking at each name costs far less than asking
-/// the map for each that might be there: that would hash some thirty names for every request.
-fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
+/// Removes the headers of the hop, those that `connection` names, and those of which `is_unwanted` says so.
+/// Looking at each name costs far less than asking the map for each that might be there: that would hash some
+/// thirty names for every request.
+fn remove_with_hop_by_hop(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
     loop {
         // A few at a time, since names cannot be removed while they are looked at.
         let mut found = [const { None }; 8];
-        let unwanted = headers.keys().filter(|name| is_unwanted(name.as_str()));
+        let unwanted =
+            headers.keys().filter(|name| is_hop_by_hop(name.as_str()) || is_unwanted(name.as_str()));
         let mut count = 0;
         for (place, name) in found.iter_mut().zip(unwanted) {
             *place = Some(name.clone());

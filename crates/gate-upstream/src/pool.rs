@@ -67,7 +67,7 @@ pub struct PoolStats {
     pub port: u16,
     /// Exchanges under way, those that still connect included.
     pub in_use: usize,
-    /// Connections kept for the next request.
+    /// Connections kept for the next request. One that its server has closed since is found when it is taken.
     pub idle: usize,
     /// Connections made since the start.
     pub opened: u64,
