@@ -27,6 +27,8 @@ pub(crate) struct ExtraFrame {
     held: BytesMut,
     /// Whether a byte of an event has come whose end has not.
     is_event_open: bool,
+    /// Whether the open event is a comment, which ends with its line.
+    is_comment: bool,
     /// Whether the open event passes whatever it says.
     is_passing: bool,
     /// Whether the current line has bytes.
@@ -67,17 +69,16 @@ impl ExtraFrame {
                 }
             }
             self.is_line_open = false;
-            // Comments belong to no event, and are often all the life that a stream shows.
-            let is_comment = self.held.first().or(data.get(event)) == Some(&b':');
-            self.is_event_open = !is_blank && !is_comment;
-            if !self.is_event_open {
+            self.open_event(&data, event);
+            if is_blank || self.is_comment {
+                self.is_event_open = false;
                 self.end_event(&mut passed, event..line);
                 event = line;
             }
         }
         self.is_line_open |= line < data.len();
         if event < data.len() {
-            self.is_event_open = true;
+            self.open_event(&data, event);
             self.hold(&mut passed, event..data.len());
         }
         passed.into_bytes()
@@ -95,6 +96,15 @@ impl ExtraFrame {
     /// Returns what is held back where the stream breaks off.
     pub(crate) fn release(&mut self) -> Bytes {
         self.held.split().freeze()
+    }
+
+    /// Begins an event at this place unless one is open.
+    fn open_event(&mut self, data: &[u8], at: usize) {
+        if !self.is_event_open {
+            self.is_event_open = true;
+            // Comments belong to no event, and are often all the life that a stream shows.
+            self.is_comment = data.get(at) == Some(&b':');
+        }
     }
 
     /// Decides on an event whose last bytes are these.

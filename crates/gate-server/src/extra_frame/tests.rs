@@ -73,6 +73,8 @@ fn what_only_looks_like_the_frame_passes() {
         "\r\n\r\n\r\r\ndata: x\r\r\n",
         "data: \u{1f600}\n\n",
         "data: {\"choices\":[{",
+        // Passes before its end, and goes on with what would be a comment at its beginning.
+        "data: {\"choices\":[{\"index\":0}]}\ndata: {\"choices\":[],\"usage\":{}}\n\n",
     ] {
         check(stream, stream);
     }
