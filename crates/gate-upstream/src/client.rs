@@ -3,15 +3,11 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
-use crate::RequestBody;
 use crate::body::UpstreamBody;
 use crate::connection::Connection;
 use crate::deadline::{after, earlier};
@@ -19,12 +15,13 @@ use crate::dial::{Dial, Dialer};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
 use crate::exchange::Exchange;
+use crate::http1::{Head, Message};
 use crate::pool::{HashedBefore, Identity, Lease, Pool, PoolStats, Turn};
 use crate::request::UpstreamRequest;
 use crate::resolver::Resolver;
-use crate::response::{Timings, UpstreamResponse, settle_framing};
+use crate::response::{Timings, UpstreamResponse};
 use crate::tls::{self, TlsSetups};
-use crate::wire::Transport;
+use crate::transport::Transport;
 
 /// Sends requests and owns all connections. Clones share them.
 ///
@@ -137,15 +134,15 @@ impl UpstreamClient {
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
         let mut exchange = Exchange::start(endpoint, total);
         // Written now, so that the future carries it in one form.
-        let request = request.into_http(endpoint);
+        let message = request.write(endpoint);
         async move {
-            let request = request.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
+            let message = message.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
             let mut timings = Timings::default();
             let lease = self.lease(endpoint, &mut exchange, &mut timings).await;
             let lease = lease.map_err(|error| error.after(timings))?;
             let idle = lease.checkout(exchange.since);
             let progress = Progress { exchange, lease, idle, again };
-            let outcome = self.send_on(endpoint, request, progress, &mut timings).await;
+            let outcome = self.send_on(endpoint, message, progress, &mut timings).await;
             outcome.map_err(|error| error.after(timings))
         }
     }
@@ -212,12 +209,11 @@ impl UpstreamClient {
     pub(crate) fn send_on(
         &self,
         endpoint: &Endpoint,
-        mut request: Request<RequestBody>,
+        mut message: Message,
         progress: Progress<'_>,
         timings: &mut Timings,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
         let Progress { mut exchange, lease, mut idle, mut again } = progress;
-        let method = request.method().clone();
         async move {
             loop {
                 let (mut connection, is_kept) = match idle.take() {
@@ -228,15 +224,12 @@ impl UpstreamClient {
                     // Boxed: it is rare, and would be half of every request's future.
                     None => Box::pin(self.connect(endpoint, &lease, &mut exchange, timings)).await?,
                 };
-                let copy = if is_kept { again.copy(&request) } else { None };
-                let upload = request.body().upload();
-                let head = pin!(connection.machine.send(request));
-                let outcome = exchange.head(&mut connection, upload, head).await;
+                let copy = if is_kept { again.copy(&message) } else { None };
+                connection.machine.begin(message);
+                let outcome = exchange.head(&mut connection).await;
                 timings.first_byte = Some(exchange.end_step());
                 let error = match outcome {
-                    Ok(response) => {
-                        return respond(response, &method, (connection, lease, exchange), timings);
-                    }
+                    Ok(head) => return Ok(respond(head, (connection, lease, exchange), timings)),
                     Err(error) => error,
                 };
                 if !is_kept || !is_stale(&error) {
@@ -247,7 +240,7 @@ impl UpstreamClient {
                 exchange.retries += 1;
                 timings.retries = exchange.retries;
                 timings.first_byte = None;
-                request = second;
+                message = second;
             }
         }
     }
@@ -294,8 +287,7 @@ impl UpstreamClient {
         let transport = transport.inspect_err(|_| dial.end_step()).map_err(unsent)?;
         let pool = lease.pool();
         pool.count_opened();
-        let connection = Connection::open(transport, pool.retirement()).await;
-        let connection = connection.map_err(|error| unsent(Fault::before_head(error)))?;
+        let connection = Connection::new(transport, pool.retirement());
         exchange.end_step();
         Ok(Box::new(connection))
     }
@@ -330,55 +322,37 @@ pub(crate) enum Again<'a> {
 }
 
 impl Again<'_> {
-    /// Returns what is kept of a request that is about to be sent. The copy of the headers costs a fraction
-    /// of a microsecond; the body is shared.
-    fn copy(&self, request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
+    /// Returns what is kept of a request that is about to be sent. Its bytes are shared.
+    fn copy(&self, message: &Message) -> Option<Box<Message>> {
         match self {
-            Self::Copy => copy_of(request).map(Box::new),
+            Self::Copy => message.try_clone().map(Box::new),
             Self::Remake(_) => None,
         }
     }
 
     /// Returns the request for the second time.
-    fn request(
-        &mut self,
-        copy: Option<Box<Request<RequestBody>>>,
-        endpoint: &Endpoint,
-    ) -> Option<Request<RequestBody>> {
+    fn request(&mut self, copy: Option<Box<Message>>, endpoint: &Endpoint) -> Option<Message> {
         match self {
-            Self::Copy => copy.map(|copy| *copy).filter(|copy| !copy.body().is_spent()),
-            Self::Remake(remake) => remake()?.into_http(endpoint).ok(),
+            Self::Copy => copy.map(|copy| *copy).filter(|copy| !copy.body.is_spent()),
+            Self::Remake(remake) => remake()?.write(endpoint).ok(),
         }
     }
 }
 
-/// Returns the request once more; `None` if its body passes only once and was taken.
-fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let mut copy = Request::new(request.body().try_clone()?);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    Some(copy)
-}
-
 /// Makes a response of its head and of what its body comes over.
 pub(crate) fn respond(
-    response: Response<Incoming>,
-    method: &Method,
+    head: Head,
     (connection, lease, exchange): (Box<Connection>, Lease, Exchange),
     timings: &Timings,
-) -> Result<UpstreamResponse, UpstreamError> {
-    let (mut head, incoming) = response.into_parts();
-    let is_close_delimited = settle_framing(&mut head, method, &incoming)
-        .map_err(|violation| exchange.error(Sent::Maybe, violation.into()))?;
-    Ok(UpstreamResponse {
+) -> UpstreamResponse {
+    UpstreamResponse {
         status: head.status,
         version: head.version,
         headers: head.headers,
-        body: UpstreamBody::new(incoming, connection, lease, exchange),
+        body: UpstreamBody::new(connection, lease, exchange),
         timings: *timings,
-        is_close_delimited,
-    })
+        is_close_delimited: head.is_close_delimited,
+    }
 }
 
 fn is_stale(error: &UpstreamError) -> bool {

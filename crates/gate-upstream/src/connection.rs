@@ -1,25 +1,22 @@
 //! One HTTP/1.1 connection together with the machine that moves its bytes. Nobody drives it but its
 //! owner: a request's future, a response body, or for an instant the pool.
 
-use std::fmt;
-use std::future::Future;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::{fmt, io};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::Method;
 use tokio::runtime;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
-use crate::RequestBody;
 use crate::deadline::{Alarm, here};
+use crate::error::Fault;
+use crate::http1::{Head, Incoming, Message, Outgoing};
+use crate::transport::Transport;
 use crate::wakes::Wakes;
-use crate::wire::{Transport, Wire, WireState};
 
 /// A connection and when it has to go.
 pub(crate) struct Connection {
@@ -36,23 +33,26 @@ pub(crate) struct Connection {
 
 /// What moves the bytes of a connection.
 pub(crate) struct Machine {
-    sender: http1::SendRequest<RequestBody>,
-    driver: http1::Connection<TokioIo<Wire>, RequestBody>,
-    progress: Arc<WireState>,
-    has_ended: bool,
+    transport: Transport,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    method: Method,
     /// The timer of the exchange under way. It stays where it is set, since the next one ends later.
     pub(crate) alarm: Alarm,
 }
 
 impl Connection {
     /// Sets HTTP up over a transport. Nothing is sent yet.
-    pub(crate) async fn open(transport: Transport, retire_at: Option<Instant>) -> hyper::Result<Self> {
-        let progress = Arc::new(WireState::default());
-        let wire = TokioIo::new(Wire::new(transport, Arc::clone(&progress)));
-        let (sender, driver) = http1::handshake(wire).await?;
-        let machine = Machine { sender, driver, progress, has_ended: false, alarm: Alarm::default() };
+    pub(crate) fn new(transport: Transport, retire_at: Option<Instant>) -> Self {
+        let machine = Machine {
+            transport,
+            outgoing: Outgoing::default(),
+            incoming: Incoming::new(),
+            method: Method::default(),
+            alarm: Alarm::default(),
+        };
         let (home, idle_since) = (here(), Instant::now());
-        Ok(Self { wakes: Wakes::new(), machine, home, retire_at, idle_since })
+        Self { wakes: Wakes::new(), machine, home, retire_at, idle_since }
     }
 
     /// Tells whether the connection was made in this runtime. Elsewhere it works as well, but each
@@ -67,85 +67,97 @@ impl Connection {
     }
 
     /// Takes the connection apart after an answer that ended HTTP on it: the transport, and what was
-    /// read behind that answer. `None` if the connection still speaks HTTP.
-    pub(crate) fn into_transport(mut self) -> Option<(Transport, Bytes)> {
-        self.machine.has_run_out().then(|| {
-            let parts = self.machine.driver.into_parts();
-            (parts.io.into_inner().into_transport(), parts.read_buf)
-        })
+    /// read behind that answer.
+    pub(crate) fn into_transport(mut self) -> (Transport, Bytes) {
+        let early = self.machine.incoming.take_early();
+        (self.machine.transport, early)
     }
 
-    /// Ends an exchange and returns whether there may be another: see [`is_reusable`](Self::is_reusable).
+    /// Ends an exchange and returns whether there may be another, as far as is known.
     ///
-    /// hyper mostly knows it from the poll that brought the end of the answer, and then is not asked again.
     /// A connection that nobody uses holds on to no task, whose memory would else stay as long as it does.
     pub(crate) fn end(&mut self) -> bool {
         self.wakes.forget_task();
-        !self.machine.has_ended && (self.machine.sender.is_ready() || self.is_reusable())
+        self.machine.may_go_on()
     }
 
     /// Finds out, without waiting, whether the connection can take a request: both messages of the
     /// last exchange are complete, both sides want to go on, and the server has neither closed it
     /// nor sent anything unasked.
-    ///
-    /// The driver is polled once, since only reading tells: a close that arrived while nobody looked
-    /// leaves the sender "ready".
     pub(crate) fn is_reusable(&mut self) -> bool {
-        !self.machine.has_run_out() && self.machine.sender.is_ready()
+        self.machine.may_go_on() && self.machine.is_silent()
     }
 }
 
 impl Machine {
-    /// Hands a request over. The future yields the response head, but only
-    /// [`poll_drive`](Self::poll_drive) makes it come.
-    pub(crate) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
-        self.progress.expect_head();
-        self.sender.send_request(request)
+    /// Hands a request over. Nothing moves until the head of its answer is polled for.
+    pub(crate) fn begin(&mut self, message: Message) {
+        self.method.clone_from(&message.method);
+        self.outgoing.begin(message);
+        self.incoming.begin();
     }
 
-    /// Moves bytes both ways as far as they go. `Ready` means that the connection has ended; it is
-    /// told once, and later calls return `Pending`.
-    pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        if self.has_ended {
-            return Poll::Pending;
-        }
-        let outcome = Pin::new(&mut self.driver).poll(cx);
-        self.has_ended = outcome.is_ready();
-        outcome
+    /// Returns how far the request has got.
+    pub(crate) fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
-    /// Returns whether the connection has ended.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.has_ended
+    /// Returns how much of the answer is still to come.
+    pub(crate) fn incoming(&self) -> &Incoming {
+        &self.incoming
     }
 
-    /// Returns what is known about the write side.
-    pub(crate) fn progress(&self) -> &WireState {
-        &self.progress
-    }
-
-    /// Moves bytes without waiting, and returns whether the connection has ended.
+    /// Sends the request and reads the head of its answer. Part of the request may still be on its way
+    /// when it comes.
     ///
-    /// The poll uses no waker, and is exempt from tokio's budget, under which a busy task would find every
-    /// connection alive.
-    fn has_run_out(&mut self) -> bool {
-        if !self.has_ended {
-            let mut cx = Context::from_waker(Waker::noop());
-            let outcome = Pin::new(&mut unconstrained(&mut self.driver)).poll(&mut cx);
-            self.has_ended = outcome.is_ready();
+    /// # Errors
+    /// The connection ended, the request broke off, or what comes is no answer.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Fault>> {
+        // Before the first byte is sent: a server that has closed the connection has not seen the request.
+        if self.outgoing.taken() == 0
+            && let Poll::Ready(ended) = Incoming::poll_silence(&mut self.transport, cx)
+        {
+            let error = ended.err().unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into());
+            return Poll::Ready(Err(Fault::before_head(error)));
         }
-        self.has_ended
+        self.outgoing.poll(&mut self.transport, cx).map_err(Fault::broken)?;
+        self.incoming.poll_head(&mut self.transport, &self.method, cx)
+    }
+
+    /// Reads the next piece of the answer's body, and sends what is left of the request.
+    ///
+    /// # Errors
+    /// Either of the two broke off.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        if !self.outgoing.is_over()
+            && let Err(broken) = self.outgoing.poll(&mut self.transport, cx)
+        {
+            return Poll::Ready(Some(Err(Fault::broken(broken))));
+        }
+        self.incoming.poll_data(&mut self.transport, cx)
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.outgoing.is_over() && self.incoming.may_follow()
+    }
+
+    /// Returns whether the server has kept silent, and the connection open.
+    ///
+    /// The look uses no waker, and is exempt from tokio's budget, under which a busy task would find every
+    /// connection silent.
+    fn is_silent(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let transport = &mut self.transport;
+        let mut look = unconstrained(poll_fn(|cx| Incoming::poll_silence(transport, cx)));
+        Pin::new(&mut look).poll(&mut cx).is_pending()
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("progress", &self.machine.progress)
-            .field("has_ended", &self.machine.has_ended)
+            .field("outgoing", &self.machine.outgoing)
+            .field("incoming", &self.machine.incoming)
             .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,7 @@ use crate::pool::Identity;
 use crate::resolver::Resolver;
 use crate::response::Timings;
 use crate::tls::TlsSetup;
-use crate::wire::Transport;
+use crate::transport::Transport;
 
 /// Room of a connection in memory, each way.
 const PIPE_BYTES: usize = 64 * 1024;

@@ -5,8 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use crate::RequestBodyError;
-use crate::answer_head::{MAX_HEAD_BYTES, MAX_INTERIM};
+use crate::http1::{Broken, MAX_HEAD_BYTES, MAX_INTERIM};
 use crate::response::Timings;
 
 /// What went wrong.
@@ -192,7 +191,7 @@ impl Error for UpstreamError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.as_ref().map(|cause| match cause {
             Cause::Io(error) => error as &(dyn Error + 'static),
-            Cause::Hyper(error) => error,
+            Cause::Parse(error) => error,
             Cause::Tls(error) => error,
             Cause::Http(error) => error,
             Cause::Violation(violation) => violation,
@@ -203,13 +202,13 @@ impl Error for UpstreamError {
 #[derive(Debug)]
 enum Cause {
     Io(io::Error),
-    Hyper(hyper::Error),
+    Parse(httparse::Error),
     Tls(rustls::Error),
     Http(http::Error),
     Violation(Violation),
 }
 
-/// What is wrong with an answer that hyper takes.
+/// What is wrong with an answer whose lines are well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Violation {
     #[error("more than {MAX_INTERIM} interim responses")]
@@ -218,6 +217,14 @@ pub(crate) enum Violation {
     LargeHead,
     #[error("a `transfer-encoding` that is not exactly one `chunked`")]
     TransferCoding,
+    #[error("a `transfer-encoding` in an answer of HTTP/1.0")]
+    OldTransferCoding,
+    #[error("a `content-length` that is no number, or more than one")]
+    Length,
+    #[error("a status or a header line that is none")]
+    Head,
+    #[error("a malformed chunk")]
+    Chunk,
 }
 
 /// A kind with its cause, before anyone has said whose request it was.
@@ -236,6 +243,12 @@ impl From<UpstreamErrorKind> for Fault {
 impl From<Violation> for Fault {
     fn from(violation: Violation) -> Self {
         Self { kind: UpstreamErrorKind::Protocol, cause: Some(Cause::Violation(violation)) }
+    }
+}
+
+impl From<httparse::Error> for Fault {
+    fn from(error: httparse::Error) -> Self {
+        Self { kind: UpstreamErrorKind::Protocol, cause: Some(Cause::Parse(error)) }
     }
 }
 
@@ -263,38 +276,23 @@ impl Fault {
         Self { kind: UpstreamErrorKind::Tls, cause: Some(Cause::Tls(error)) }
     }
 
-    /// Classifies hyper's error for an exchange that has no response head yet.
-    pub(crate) fn before_head(error: hyper::Error) -> Self {
-        use UpstreamErrorKind::{Closed, Protocol};
-        let violation = find::<io::Error>(&error).and_then(io::Error::get_ref);
-        if let Some(violation) = violation.and_then(|inner| inner.downcast_ref::<Violation>()) {
-            return (*violation).into();
-        }
-        let kind = match find::<io::Error>(&error) {
-            _ if is_request_body(&error) => UpstreamErrorKind::RequestBody,
-            _ if error.is_parse() => Protocol,
-            // What ended the connection decides; all of these mean that the peer went away.
-            Some(io) => io_kind(io, Closed),
-            None => Closed,
-        };
-        Self { kind, cause: Some(Cause::Hyper(error)) }
+    /// Classifies what ended a connection that has brought no response head.
+    pub(crate) fn before_head(error: io::Error) -> Self {
+        // All that is not about TLS or this machine means that the peer went away.
+        Self { kind: io_kind(&error, UpstreamErrorKind::Closed), cause: Some(Cause::Io(error)) }
     }
 
-    /// Classifies hyper's error for an exchange whose response body is under way.
-    pub(crate) fn mid_body(error: hyper::Error) -> Self {
-        use UpstreamErrorKind::{ClosedMidBody, Protocol};
-        let kind = match find::<io::Error>(&error) {
-            // hyper reports a malformed chunk as an `io::Error` of these kinds.
-            Some(io)
-                if !is_tls(io)
-                    && matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) =>
-            {
-                Protocol
-            }
-            Some(io) => io_kind(io, ClosedMidBody),
-            None => ClosedMidBody,
-        };
-        Self { kind, cause: Some(Cause::Hyper(error)) }
+    /// Classifies what ended a connection while a response body was under way.
+    pub(crate) fn mid_body(error: io::Error) -> Self {
+        Self { kind: io_kind(&error, UpstreamErrorKind::ClosedMidBody), cause: Some(Cause::Io(error)) }
+    }
+
+    /// Classifies what ended a request on its way.
+    pub(crate) fn broken(broken: Broken) -> Self {
+        match broken {
+            Broken::Source => UpstreamErrorKind::RequestBody.into(),
+            Broken::Transport(error) => Self::before_head(error),
+        }
     }
 
     fn local_or(kind: UpstreamErrorKind, error: io::Error) -> Self {
@@ -323,22 +321,6 @@ pub(crate) fn is_local(error: &io::Error) -> bool {
     const FULL_TABLES: [i32; 2] = [23, 24];
     let out_of_files = cfg!(unix) && error.raw_os_error().is_some_and(|code| FULL_TABLES.contains(&code));
     out_of_files || matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
-}
-
-/// Tells whether hyper gave up because the source of the request's body failed.
-pub(crate) fn is_request_body(error: &hyper::Error) -> bool {
-    find::<RequestBodyError>(error).is_some()
-}
-
-fn find<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        source = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,19 +1,16 @@
 //! One request on one connection, up to the response head, under its deadlines.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Response;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Machine};
 use crate::deadline::{Alarm, after, earlier};
 use crate::endpoint::Endpoint;
 use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
-use crate::request_body::Upload;
+use crate::http1::Head;
 use crate::settings::Timeouts;
 
 /// What stays the same from the call to the end of the body, whose exchange it is and when it must be over,
@@ -84,68 +81,42 @@ impl Exchange {
     pub(crate) fn head(
         &mut self,
         connection: &mut Connection,
-        upload: Option<Upload>,
-        mut head: Pin<&mut impl Future<Output = hyper::Result<Response<Incoming>>>>,
-    ) -> impl Future<Output = Result<Response<Incoming>, UpstreamError>> {
+    ) -> impl Future<Output = Result<Head, UpstreamError>> {
         let Connection { wakes, machine, .. } = connection;
-        let before = machine.progress().bytes();
-        let mut sending = Sending { upload, written: before, last_write: self.since };
+        let (mut taken, mut last_write) = (0, self.since);
         poll_fn(move |cx| {
             let outcome =
-                ready!(wakes.poll(cx, |cx| self.poll_head(machine, head.as_mut(), &mut sending, cx)));
+                ready!(wakes.poll(cx, |cx| self.poll_head(machine, (&mut taken, &mut last_write), cx)));
             Poll::Ready(outcome.map_err(|fault| {
-                let is_untouched = machine.progress().bytes() == before;
-                let sent = if is_untouched { Sent::Nothing } else { Sent::Maybe };
+                let sent = if machine.outgoing().taken() == 0 { Sent::Nothing } else { Sent::Maybe };
                 self.error(sent, fault)
             }))
         })
     }
 
+    /// `taken` is how much of the request was sent when this was pending last, and `last_write` when it grew.
     fn poll_head(
         &mut self,
         machine: &mut Machine,
-        head: Pin<&mut impl Future<Output = hyper::Result<Response<Incoming>>>>,
-        sending: &mut Sending,
+        (taken, last_write): (&mut u64, &mut Instant),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Incoming>, Fault>> {
-        // An error of the connection reaches us through `head`, where hyper sends it first.
-        let _ = machine.poll_drive(cx);
-        if let Poll::Ready(outcome) = head.poll(cx) {
-            return Poll::Ready(outcome.map_err(Fault::before_head));
+    ) -> Poll<Result<Head, Fault>> {
+        if let Poll::Ready(outcome) = machine.poll_head(cx) {
+            return Poll::Ready(outcome);
         }
-        if machine.has_ended() {
-            return Poll::Ready(Err(UpstreamErrorKind::Closed.into()));
-        }
-        let (now, progress) = (Instant::now(), machine.progress());
-        let is_blocked = progress.is_blocked();
+        let (now, outgoing) = (Instant::now(), machine.outgoing());
         // While it uploads it is the client who is slow, and its own limits see to that. The provider's
         // time begins when it has the whole request.
-        let is_client_slow = !is_blocked && sending.is_uploading();
-        if progress.bytes() != sending.written || is_client_slow {
-            sending.written = progress.bytes();
-            sending.last_write = now;
+        let is_client_slow = outgoing.is_starved();
+        if outgoing.taken() != *taken || is_client_slow {
+            (*taken, *last_write) = (outgoing.taken(), now);
         }
-        let limit = if is_blocked {
+        let limit = if outgoing.is_blocked() {
             (self.timeouts().write, UpstreamErrorKind::WriteTimeout)
         } else {
             let limit = self.timeouts().first_byte.filter(|_| !is_client_slow);
             (limit, UpstreamErrorKind::FirstByteTimeout)
         };
-        self.poll_expired(&mut machine.alarm, (sending.last_write, now), limit, cx)
-            .map(|kind| Err(kind.into()))
-    }
-}
-
-/// How far the request has got.
-struct Sending {
-    /// What tells whether the client has sent everything, where it had not.
-    upload: Option<Upload>,
-    written: u64,
-    last_write: Instant,
-}
-
-impl Sending {
-    fn is_uploading(&self) -> bool {
-        self.upload.as_ref().is_some_and(|upload| !upload.is_whole())
+        self.poll_expired(&mut machine.alarm, (*last_write, now), limit, cx).map(|kind| Err(kind.into()))
     }
 }

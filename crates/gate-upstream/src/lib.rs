@@ -3,7 +3,7 @@
 //! that is always safe, and never looks into a body.
 //!
 //! ```text
-//! UpstreamClient ── Pool per connection identity ── Connection ── Wire (TCP, TLS or memory)
+//! UpstreamClient ── Pool per connection identity ── Connection ── Transport (TCP, TLS or memory)
 //!        │                                               │
 //!      send(Endpoint, UpstreamRequest) ──► UpstreamResponse { head, UpstreamBody }
 //! ```
@@ -21,7 +21,6 @@
 //! Only HTTP/1.1 is spoken. One HTTP/2 connection carries the streams of many clients, and a few
 //! readers that stall can make the peer close all of them.
 
-mod answer_head;
 mod anthropic;
 mod body;
 mod client;
@@ -33,6 +32,7 @@ mod endpoint;
 mod error;
 mod exchange;
 mod eyeballs;
+mod http1;
 mod openai;
 mod pool;
 mod request;
@@ -41,9 +41,9 @@ mod resolver;
 mod response;
 mod settings;
 mod tls;
+mod transport;
 mod upgrade;
 mod wakes;
-mod wire;
 
 #[cfg(test)]
 mod tests;

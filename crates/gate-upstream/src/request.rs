@@ -1,23 +1,23 @@
 //! What a caller asks for, and how it is written as an HTTP request. Framing, the host and the key
 //! are decided here alone, whatever the caller's headers say.
 
+use bytes::Bytes;
+use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
 
 use crate::credential::RequestCredential;
 use crate::endpoint::Endpoint;
 use crate::error::Fault;
+use crate::http1::Message;
 use crate::{RequestBody, anthropic};
 
-/// Tells whether a header of the caller never goes out: those that frame the message or belong to one
-/// connection (RFC 9110 §7.6.1), and all that carry a key. A forwarded `content-length` that is wrong
-/// would hang the exchange or cut the body; a second key would reach a stranger.
-fn is_never_sent(name: &HeaderName) -> bool {
+/// Tells whether a header frames a message or belongs to one connection (RFC 9110 §7.6.1). Those of a request
+/// are written here: a forwarded `content-length` that is wrong would hang the exchange or cut the body.
+fn is_of_the_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "content-length"
             | "transfer-encoding"
-            | "host"
             | "connection"
             | "keep-alive"
             | "proxy-connection"
@@ -25,10 +25,12 @@ fn is_never_sent(name: &HeaderName) -> bool {
             | "trailer"
             | "upgrade"
             | "expect"
-            | "authorization"
-            | "x-api-key"
-            | "api-key"
     )
+}
+
+/// Tells whether a header carries a key, or says who is meant. A second key would reach a stranger.
+fn is_of_the_endpoint(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "host" | "authorization" | "x-api-key" | "api-key")
 }
 
 /// One request to a provider.
@@ -49,41 +51,93 @@ pub struct UpstreamRequest {
 }
 
 impl UpstreamRequest {
-    /// Writes the request for an endpoint, in origin form (RFC 9112 §3.2.1).
-    pub(crate) fn into_http(self, endpoint: &Endpoint) -> Result<Request<RequestBody>, Fault> {
-        let target = endpoint.path_and_query(&self.path, self.query.as_deref());
-        let target = Uri::from(target.map_err(Fault::invalid_request)?);
+    /// Writes the request for an endpoint, in origin form (RFC 9112 §3.2.1). What the endpoint says replaces
+    /// what the caller says, and the key replaces both.
+    ///
+    /// # Errors
+    /// Something cannot be written as HTTP.
+    pub(crate) fn write(self, endpoint: &Endpoint) -> Result<Message, Fault> {
+        self.write_with(endpoint, &[])
+    }
 
-        let mut headers = self.headers;
-        // Most callers leave them out themselves. Looking is cheaper than asking the map for each.
-        while let Some(name) = headers.keys().find(|name| is_never_sent(name)).cloned() {
-            headers.remove(name);
+    /// Does the same, with further headers.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) fn write_with(self, endpoint: &Endpoint, more: &[(&str, &str)]) -> Result<Message, Fault> {
+        let target = endpoint.path_and_query(&self.path, self.query.as_deref());
+        let target = target.map_err(Fault::invalid_request)?;
+        let credential = credential(self.credential, endpoint)?;
+        let is_key = |name: &HeaderName| credential.as_ref().is_some_and(|(key, _)| key == name);
+        let fixed = endpoint.headers();
+
+        let mut head = Head::begin(&self.method, target.as_str(), &self.headers);
+        if !fixed.contains_key(header::HOST) {
+            head.line("host", endpoint.host().as_bytes());
         }
-        headers.insert(header::HOST, endpoint.host().clone());
-        for (name, value) in endpoint.headers() {
-            // hyper would obey it, whatever the body is.
-            if *name != header::CONTENT_LENGTH {
-                headers.insert(name, value.clone());
+        for (name, value) in &self.headers {
+            let is_ours = is_of_the_hop(name) || is_of_the_endpoint(name) || fixed.contains_key(name);
+            if !is_ours && !is_key(name) {
+                head.line(name.as_str(), value.as_bytes());
+            }
+        }
+        for (name, value) in fixed {
+            if !is_of_the_hop(name) && !is_key(name) {
+                head.line(name.as_str(), value.as_bytes());
             }
         }
         if let Some(version) = endpoint.default_version() {
-            headers.entry(anthropic::VERSION).or_insert_with(|| version.clone());
+            let is_named = |headers: &HeaderMap| headers.contains_key(anthropic::VERSION);
+            if !is_named(&self.headers) && !is_named(fixed) {
+                head.line(anthropic::VERSION.as_str(), version.as_bytes());
+            }
         }
-        if let Some((name, value)) = credential(self.credential, endpoint)? {
-            headers.insert(name, value);
+        if let Some((name, value)) = &credential {
+            head.line(name.as_str(), value.as_bytes());
         }
-        // RFC 9110 §8.6: a method that usually has a body says so even when it is empty. Of any other length
-        // hyper says it itself, and sends chunks where there is none.
-        let expects_body = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
-        if expects_body && self.body.is_empty() {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        for (name, value) in more {
+            head.line(name, value.as_bytes());
         }
+        head.framing(&self.method, &self.body);
+        Ok(Message { head: head.end(), method: self.method, body: self.body })
+    }
+}
 
-        let mut request = Request::new(self.body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = target;
-        *request.headers_mut() = headers;
-        Ok(request)
+/// The head of a request as it is written.
+struct Head(Vec<u8>);
+
+impl Head {
+    fn begin(method: &Method, target: &str, headers: &HeaderMap) -> Self {
+        // Room for the caller's headers and for some of our own.
+        let room: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let mut head = Self(Vec::with_capacity(room + target.len() + 384));
+        head.push([method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
+        head
+    }
+
+    fn push<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        for part in parts {
+            self.0.extend_from_slice(part);
+        }
+    }
+
+    fn line(&mut self, name: &str, value: &[u8]) {
+        self.push([name.as_bytes(), b": ", value, b"\r\n"]);
+    }
+
+    /// Says how long the body is, or that it comes in chunks.
+    fn framing(&mut self, method: &Method, body: &RequestBody) {
+        match body.len() {
+            None => self.line("transfer-encoding", b"chunked"),
+            // RFC 9110 §8.6: only a method that usually has a body says so when it is empty.
+            Some(0) if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {}
+            Some(length) => self.line("content-length", itoa::Buffer::new().format(length).as_bytes()),
+        }
+    }
+
+    fn end(mut self) -> Bytes {
+        self.push([b"\r\n"]);
+        self.0.into()
     }
 }
 

@@ -13,7 +13,6 @@ use http_body::{Body, Frame, SizeHint};
 
 mod streamed;
 
-pub(crate) use streamed::Upload;
 use streamed::{Edit, Streamed};
 
 /// What a streamed body takes its data from.
@@ -34,8 +33,8 @@ pub struct RequestBody {
     pieces: Pieces,
 }
 
-/// What is still to be sent. Empty slices stand for nothing. All are boxed: hyper's channel to a connection
-/// has room for 32 requests, bodies included, as long as the connection lives.
+/// What is still to be sent. Empty slices stand for nothing. All are boxed: a request passes through many
+/// hands.
 #[derive(Debug)]
 enum Pieces {
     Few(Box<[Bytes; 3]>),
@@ -162,9 +161,36 @@ impl RequestBody {
         self.as_streamed().is_some_and(Streamed::is_spent)
     }
 
-    /// Returns what tells whether the client has sent everything; `None` if it has already.
-    pub(crate) fn upload(&self) -> Option<Upload> {
-        self.as_streamed().map(Streamed::upload)
+    /// Returns the next pieces, which follow one another; some may be empty, but not all.
+    ///
+    /// # Errors
+    /// The source failed.
+    pub(crate) fn poll_pieces(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<[Bytes; 3], RequestBodyError>>> {
+        let pieces = match &mut self.pieces {
+            Pieces::Few(slices) => Some(mem::take(&mut **slices)).filter(|slices| total(slices) > 0),
+            Pieces::Other(other) => {
+                let slice = match &mut **other {
+                    Other::Many(slices) => next(slices),
+                    Other::Streamed(streamed) => ready!(streamed.poll_data(cx)).transpose()?,
+                };
+                slice.map(|slice| [slice, Bytes::new(), Bytes::new()])
+            }
+        };
+        Poll::Ready(pieces.map(Ok))
+    }
+
+    /// Returns whether it is known that nothing more will come.
+    pub(crate) fn is_end(&self) -> bool {
+        match &self.pieces {
+            Pieces::Few(slices) => slices.iter().all(Bytes::is_empty),
+            Pieces::Other(other) => match &**other {
+                Other::Many(slices) => slices.iter().all(Bytes::is_empty),
+                Other::Streamed(streamed) => streamed.is_end(),
+            },
+        }
     }
 
     fn as_streamed(&self) -> Option<&Streamed> {
@@ -188,42 +214,24 @@ fn next(slices: &mut VecDeque<Bytes>) -> Option<Bytes> {
     std::iter::from_fn(|| slices.pop_front()).find(|slice| !slice.is_empty())
 }
 
-/// What follows one another is given to hyper at once: it goes around once for each piece that it gets.
+/// What follows one another is handed out at once.
 type Data = Chain<Chain<Bytes, Bytes>, Bytes>;
-
-fn chain([first, second, third]: [Bytes; 3]) -> Data {
-    first.chain(second).chain(third)
-}
 
 impl Body for RequestBody {
     type Data = Data;
     type Error = RequestBodyError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Data>, RequestBodyError>>> {
-        let slices = match &mut self.pieces {
-            Pieces::Few(slices) => Some(mem::take(&mut **slices)).filter(|slices| total(slices) > 0),
-            Pieces::Other(other) => {
-                let slice = match &mut **other {
-                    Other::Many(slices) => next(slices),
-                    Other::Streamed(streamed) => ready!(streamed.poll_data(cx)).transpose()?,
-                };
-                slice.map(|slice| [slice, Bytes::new(), Bytes::new()])
-            }
-        };
-        Poll::Ready(slices.map(|slices| Ok(Frame::data(chain(slices)))))
+        let pieces = ready!(self.get_mut().poll_pieces(cx)).transpose()?;
+        let chain = |[first, second, third]: [Bytes; 3]| first.chain(second).chain(third);
+        Poll::Ready(pieces.map(|pieces| Ok(Frame::data(chain(pieces)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.pieces {
-            Pieces::Few(slices) => slices.iter().all(Bytes::is_empty),
-            Pieces::Other(other) => match &**other {
-                Other::Many(slices) => slices.iter().all(Bytes::is_empty),
-                Other::Streamed(streamed) => streamed.is_end(),
-            },
-        }
+        self.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,23 +3,23 @@
 
 use std::fmt;
 use std::io::{self, Cursor, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
-use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
-use http::{Method, Request, StatusCode};
+use http::StatusCode;
+use http::header::{HeaderMap, UPGRADE};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::RequestBody;
 use crate::client::{UpstreamClient, respond};
 use crate::endpoint::Endpoint;
-use crate::error::{Fault, Sent, UpstreamError, UpstreamErrorKind};
+use crate::error::{Sent, UpstreamError};
 use crate::exchange::Exchange;
+use crate::http1::Message;
 use crate::pool::Lease;
 use crate::request::UpstreamRequest;
 use crate::response::{Timings, UpstreamResponse};
-use crate::wire::Transport;
+use crate::transport::Transport;
 
 /// What a provider made of the wish to speak WebSocket.
 #[derive(Debug)]
@@ -66,19 +66,17 @@ impl UpstreamClient {
         request: UpstreamRequest,
     ) -> Result<Upgrade, UpstreamError> {
         let exchange = Exchange::start(endpoint, endpoint.timeouts().total);
-        let request = request.into_http(endpoint);
-        let mut request = request.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        request.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let message = request.write_with(endpoint, &[("connection", "Upgrade"), ("upgrade", "websocket")]);
+        let message = message.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
         let mut timings = Timings::default();
-        let outcome = self.ask_for_upgrade(endpoint, request, exchange, &mut timings).await;
+        let outcome = self.ask_for_upgrade(endpoint, message, exchange, &mut timings).await;
         outcome.map_err(|error| error.after(timings))
     }
 
     async fn ask_for_upgrade(
         &self,
         endpoint: &Endpoint,
-        request: Request<RequestBody>,
+        message: Message,
         mut exchange: Exchange,
         timings: &mut Timings,
     ) -> Result<Upgrade, UpstreamError> {
@@ -87,22 +85,16 @@ impl UpstreamClient {
         timings.pool_wait += exchange.end_step();
         let (turn, _) = turn.map_err(|fault| exchange.error(Sent::Nothing, fault))?;
         let mut connection = self.dial(endpoint, (&lease, turn), &mut exchange, timings).await?;
-        let upload = request.body().upload();
-        let head = pin!(connection.machine.send(request));
-        let response = exchange.head(&mut connection, upload, head).await;
+        connection.machine.begin(message);
+        let head = exchange.head(&mut connection).await;
         timings.first_byte = Some(exchange.end_step());
-        let response = response?;
+        let head = head?;
 
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS && is_websocket(response.headers()) {
-            let (head, incoming) = response.into_parts();
-            drop(incoming);
-            let parts = connection
-                .into_transport()
-                .ok_or_else(|| exchange.error(Sent::Maybe, Fault::from(UpstreamErrorKind::Protocol)))?;
-            let io = UpgradedIo::new(parts, lease);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS && is_websocket(&head.headers) {
+            let io = UpgradedIo::new(connection.into_transport(), lease);
             return Ok(Upgrade::Switched { headers: head.headers, io, timings: *timings });
         }
-        respond(response, &Method::GET, (connection, lease, exchange), timings).map(Upgrade::Refused)
+        Ok(Upgrade::Refused(respond(head, (connection, lease, exchange), timings)))
     }
 }
 

@@ -346,7 +346,11 @@ async fn a_stream_that_fails_before_its_first_content_is_replaced_and_no_other()
     let slow = || vec![data(ROLE), Step::Wait(Duration::from_secs(6)), data(ERROR)];
     check(slow, &late, one, EndReason::UpstreamError).await;
     let large = format!(": {}\n\n{ERROR}", "x".repeat(16 * 1024));
-    let much = || vec![data(&format!(": {}\n\n", "x".repeat(16 * 1024))), data(ERROR)];
+    // Apart, so that the limit is reached before the error is read.
+    let much = || {
+        let comment = format!(": {}\n\n", "x".repeat(16 * 1024));
+        vec![data(&comment), Step::Wait(Duration::from_millis(1)), data(ERROR)]
+    };
     check(much, &large, one, EndReason::UpstreamError).await;
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::{fmt, mem};
@@ -15,7 +14,7 @@ pub(super) struct Streamed {
     state: State,
     /// How many bytes the source still has to give, where that is known.
     rest: Option<u64>,
-    upload: Upload,
+    slot: Slot,
 }
 
 enum State {
@@ -42,34 +41,14 @@ struct Stream {
     source: BodySource,
 }
 
-/// What the clones of a streamed body share, one of which may be sent. It also tells whether that was
-/// taken to its end, for hyper owns the body.
+/// Where the bytes are until the first poll of any clone takes them.
 #[derive(Clone)]
-pub(crate) struct Upload(Arc<Shared>);
+struct Slot(Arc<Mutex<Option<Stream>>>);
 
-struct Shared {
-    /// The bytes, until the first poll of any clone takes them.
-    slot: Mutex<Option<Stream>>,
-    is_whole: AtomicBool,
-}
-
-impl Upload {
-    fn new(stream: Stream) -> Self {
-        Self(Arc::new(Shared { slot: Mutex::new(Some(stream)), is_whole: AtomicBool::new(false) }))
-    }
-
-    /// Returns whether all of the body was taken.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.0.is_whole.load(Relaxed)
-    }
-
-    fn set_whole(&self) {
-        self.0.is_whole.store(true, Relaxed);
-    }
-
+impl Slot {
     /// A source that panicked is as broken as one that failed, and says so itself.
-    fn slot(&self) -> MutexGuard<'_, Option<Stream>> {
-        self.0.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Stream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,11 +70,7 @@ impl Edit {
 impl Streamed {
     pub(super) fn new(prefix: VecDeque<Bytes>, source: BodySource, rest: Option<u64>) -> Self {
         let state = State::Untouched { edit: None, length: total(&prefix) };
-        Self { state, rest, upload: Upload::new(Stream { prefix, source }) }
-    }
-
-    pub(super) fn upload(&self) -> Upload {
-        self.upload.clone()
+        Self { state, rest, slot: Slot(Arc::new(Mutex::new(Some(Stream { prefix, source })))) }
     }
 
     pub(super) fn len(&self) -> Option<u64> {
@@ -107,7 +82,7 @@ impl Streamed {
     }
 
     pub(super) fn is_spent(&self) -> bool {
-        matches!(self.state, State::Taken(_)) || self.upload.slot().is_none()
+        matches!(self.state, State::Taken(_)) || self.slot.lock().is_none()
     }
 
     pub(super) fn try_clone(&self) -> Option<Self> {
@@ -115,7 +90,7 @@ impl Streamed {
             State::Untouched { edit, length } if !self.is_spent() => Some(Self {
                 state: State::Untouched { edit: edit.clone(), length: *length },
                 rest: self.rest,
-                upload: self.upload.clone(),
+                slot: self.slot.clone(),
             }),
             _ => None,
         }
@@ -138,7 +113,7 @@ impl Streamed {
     /// A clone has done so.
     fn stream(&mut self) -> Result<&mut Stream, RequestBodyError> {
         if let State::Untouched { edit, .. } = &mut self.state {
-            let mut stream = self.upload.slot().take().ok_or(RequestBodyError)?;
+            let mut stream = self.slot.lock().take().ok_or(RequestBodyError)?;
             if let Some(edit) = edit.take() {
                 stream.prefix = edit.apply(stream.prefix);
             }
@@ -155,7 +130,6 @@ impl Streamed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, RequestBodyError>>> {
         if let Some(slice) = next(&mut self.stream()?.prefix) {
-            self.note_end();
             return Poll::Ready(Some(Ok(slice)));
         }
         loop {
@@ -164,7 +138,6 @@ impl Streamed {
                 if self.rest.is_some_and(|rest| rest > 0) {
                     return Poll::Ready(Some(Err(RequestBodyError)));
                 }
-                self.upload.set_whole();
                 return Poll::Ready(None);
             };
             // Trailers are for one hop, and nobody asked for them.
@@ -175,15 +148,7 @@ impl Streamed {
             if let Some(rest) = &mut self.rest {
                 *rest = rest.checked_sub(data.len() as u64).ok_or(RequestBodyError)?;
             }
-            self.note_end();
             return Poll::Ready(Some(Ok(data)));
-        }
-    }
-
-    /// Notes the end, of which hyper does not ask where it knows the length.
-    fn note_end(&self) {
-        if self.is_end() {
-            self.upload.set_whole();
         }
     }
 
@@ -194,7 +159,7 @@ impl Streamed {
             State::Taken(stream) => self.is_end_of(stream),
             State::Untouched { edit, .. } => {
                 let adds = edit.as_ref().is_some_and(|edit| !edit.bytes.is_empty());
-                !adds && self.upload.slot().as_ref().is_some_and(|stream| self.is_end_of(stream))
+                !adds && self.slot.lock().as_ref().is_some_and(|stream| self.is_end_of(stream))
             }
         }
     }

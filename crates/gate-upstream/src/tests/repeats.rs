@@ -1,13 +1,13 @@
 //! When a request is sent again, and how its caller learns of that.
 
 use bytes::Bytes;
-use http::Request;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 
 use super::support::{OK, Peer, endpoint, exchange, memory, post, text};
 use crate::client::{Again, Progress};
 use crate::exchange::Exchange;
+use crate::http1::Message;
 use crate::{Endpoint, MemoryListener, RequestBody, Sent, Timings, UpstreamClient, UpstreamErrorKind};
 
 /// Brings an exchange to where its kept connection has been chosen, and then closed by the server.
@@ -15,7 +15,7 @@ async fn overtaken(
     client: &UpstreamClient,
     listener: &mut MemoryListener,
     endpoint: &Endpoint,
-) -> (Request<RequestBody>, Progress<'static>) {
+) -> (Message, Progress<'static>) {
     let (response, peer) = exchange(client, listener, endpoint, OK).await;
     text(response.body).await.unwrap();
     let lease = client.take_lease(endpoint);
@@ -23,7 +23,7 @@ async fn overtaken(
     assert!(idle.is_some());
     drop(peer);
     let exchange = Exchange::start(endpoint, endpoint.timeouts().total);
-    let request = post("{\"n\":1}").into_http(endpoint).unwrap();
+    let request = post("{\"n\":1}").write(endpoint).unwrap();
     (request, Progress { exchange, lease, idle, again: Again::Copy })
 }
 
@@ -35,7 +35,7 @@ async fn a_request_of_which_nothing_was_sent_is_repeated_on_a_new_connection() {
         let endpoint = endpoint(|_| {});
         let mut timings = Timings::default();
         let (request, progress) = overtaken(&client, &mut listener, &endpoint).await;
-        let request = request.map(|_| body);
+        let request = Message { body, ..request };
         let play = async {
             let mut peer = Peer::accept(&mut listener).await;
             peer.serve(OK).await
@@ -61,7 +61,7 @@ async fn a_body_that_another_has_taken_is_not_sent_in_part() {
     let source = Full::<Bytes>::from(":1}").map_err(|never| match never {});
     let body = RequestBody::streamed([Bytes::from_static(b"{\"n\"")], Box::pin(source), Some(3));
     body.try_clone().unwrap().collect().await.unwrap();
-    let outcome = client.send_on(&endpoint, request.map(|_| body), progress, &mut timings).await;
+    let outcome = client.send_on(&endpoint, Message { body, ..request }, progress, &mut timings).await;
     let error = outcome.unwrap_err();
     assert_eq!((error.kind(), error.retries()), (UpstreamErrorKind::Closed, 0));
     assert!(listener.try_accept().is_none(), "no second connection");

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::io::AsyncReadExt;
 
 use super::support::{OK, Peer, config, endpoint, exchange, memory, post};
+use crate::http1::Outgoing;
 use crate::{
     AuthStyle, Credential, Endpoint, EndpointConfig, RequestBody, RequestCredential, Sent, UpstreamErrorKind,
     UpstreamRequest,
@@ -212,8 +213,11 @@ async fn no_debug_output_shows_a_key() {
     let (response, _peer) = exchange(&client, &mut listener, &endpoint, OK).await;
     let mut shown = format!("{config:?} {endpoint:?} {client:?} {response:?} {key:?}");
     for credential in [RequestCredential::Configured, key, as_sent] {
-        let request = UpstreamRequest { credential, ..post("{}") }.into_http(&endpoint).unwrap();
-        shown += &format!(" {:?}", request.headers());
+        let request = UpstreamRequest { credential, ..post("{}") }.write(&endpoint).unwrap();
+        shown += &format!(" {request:?}");
+        let mut outgoing = Outgoing::default();
+        outgoing.begin(request);
+        shown += &format!(" {outgoing:?}");
     }
     assert!(!shown.contains(CANARY), "{shown}");
     assert!(shown.contains("x-secret"), "names are shown: {shown}");

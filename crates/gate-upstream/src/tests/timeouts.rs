@@ -268,11 +268,12 @@ async fn the_total_timeout_bounds_a_body_that_never_pauses() {
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let (mut response, mut peer) = exchange(&client, &mut listener, &endpoint, head).await;
     // Data lies ready whenever the reader comes back, so that it never waits.
-    peer.write(&"1\r\nx\r\n".repeat(100)).await;
     for _ in 0..10 {
+        peer.write("1\r\nx\r\n").await;
         assert_eq!(response.body.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
         advance(seconds(1)).await;
     }
+    peer.write("1\r\nx\r\n").await;
     let error = response.body.frame().await.unwrap().unwrap_err();
     check(&error, UpstreamErrorKind::TotalTimeout, Sent::Maybe, begin, seconds(10));
     assert!(response.body.frame().await.is_none(), "an error is the end");

@@ -1,9 +1,8 @@
 //! Bounds the heads of an answer where their bytes are read, before anything parses them. It knows
 //! where a head ends and whether it is an interim one, and judges nothing else.
 //!
-//! Hyper reads interim responses in a loop that ends only when nothing is left to read. A burst of
-//! them, ready in the socket, would keep one poll busy for as long as it lasts: past every deadline,
-//! and with every other request of the same thread waiting.
+//! Each byte is looked at once, however small the pieces are that it comes in: a head is parsed when it is
+//! whole, and not again with each of them.
 
 use crate::error::Violation;
 
@@ -20,7 +19,7 @@ const STATUS_BYTES: usize = 12;
 
 /// What has been read of an answer, up to the end of its head.
 #[derive(Debug, Default)]
-pub(crate) struct AnswerHead {
+pub(crate) struct Bounds {
     bytes: usize,
     interim: u32,
     /// The beginning of the present head's first line.
@@ -32,7 +31,7 @@ pub(crate) struct AnswerHead {
     has_text: bool,
 }
 
-impl AnswerHead {
+impl Bounds {
     /// Looks at further bytes of the answer and returns whether the head has ended in them. It must
     /// not be asked after that.
     ///
@@ -108,7 +107,7 @@ mod tests {
     /// time; `None` if its head does not end.
     fn head_of(answer: &str) -> Result<Option<usize>, Violation> {
         let by_size = |size: usize| {
-            let mut head = AnswerHead::default();
+            let mut head = Bounds::default();
             let mut seen = 0;
             for piece in answer.as_bytes().chunks(size) {
                 seen += piece.len();
