@@ -107,9 +107,9 @@ impl Errand<'_> {
         exchange: &'a mut Exchange,
     ) -> impl Future<Output = Best> {
         let Plan { journey, attempt, cargo, kept, .. } = plan;
-        let again = Again { headers: headers.clone(), kept };
+        let again = Again { headers: headers.into(), kept };
         let mut trip = Trip { errand: self, journey, again, entrusted: None, exchange, best: None };
-        let mut order = trip.order(attempt, cargo, headers);
+        let mut order = trip.order(attempt, cargo);
         async move {
             loop {
                 let order_now = order?;
@@ -117,7 +117,7 @@ impl Errand<'_> {
                     None => {
                         let place = order_now.place;
                         let tried = {
-                            let sending = pin!(self.send(order_now, Some(&mut trip.again)));
+                            let sending = pin!(self.send(order_now));
                             in_flight.unless_ended(sending).await
                         };
                         tried.map(|tried| trip.settle(place, tried))
@@ -154,7 +154,7 @@ impl Errand<'_> {
         attempt: Attempt,
         stop: Stop,
         mut cargo: Cargo,
-        headers: HeaderMap,
+        headers: Arc<HeaderMap>,
         entrusted: &mut Option<ProviderIndex>,
     ) -> Result<Order, ApiError> {
         let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
@@ -174,7 +174,7 @@ impl Errand<'_> {
         &self,
         stop: &Stop,
         cargo: Cargo,
-        headers: HeaderMap,
+        headers: Arc<HeaderMap>,
         credential: RequestCredential,
     ) -> Result<UpstreamRequest, ApiError> {
         let provider = self.snapshot.providers.provider(stop.provider);
@@ -193,25 +193,14 @@ impl Errand<'_> {
         })
     }
 
-    /// Sends an order. `again` has what it is made of, for a kept connection that turns out to be closed.
-    fn send(&self, order: Order, again: Option<&mut Again>) -> impl Future<Output = Tried> {
+    /// Sends an order.
+    fn send(&self, order: Order) -> impl Future<Output = Tried> {
         let Order { attempt, stop, request, whose_key, extra_frame, hold, .. } = order;
         let begin = Instant::now();
+        let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
+        let sending = self.gateway.upstream().send(endpoint, request);
         async move {
-            let endpoint = self.snapshot.endpoint_of(stop.provider, attempt.target().id().key);
-            let upstream = self.gateway.upstream();
-            let result = match again {
-                // Boxed: the other is the rule, and the future of this would be as large once more.
-                None => Box::pin(upstream.send(endpoint, request)).await,
-                Some(again) => {
-                    let (credential, stop) = (request.credential.clone(), &stop);
-                    let mut remake = || {
-                        let (cargo, headers) = again.make(self, stop)?;
-                        self.request(stop, cargo, headers, credential.clone()).ok()
-                    };
-                    upstream.send_remade(endpoint, request, &mut remake).await
-                }
-            };
+            let result = sending.await;
             let latency = begin.elapsed();
             let mut time = latency;
             let result = match (result, hold) {
@@ -232,7 +221,7 @@ impl Errand<'_> {
 /// What a request is made of when it is sent once more.
 struct Again {
     kept: Kept,
-    headers: HeaderMap,
+    headers: Arc<HeaderMap>,
 }
 
 /// The attempts of one request so far.
@@ -250,8 +239,8 @@ struct Trip<'t, 'r> {
 impl Again {
     /// Returns what is sent to a stop; nothing where the body passes only once and was taken. By a unique
     /// borrow, since a body that is still to come cannot be shared between threads.
-    fn make(&mut self, errand: &Errand<'_>, stop: &Stop) -> Option<(Cargo, HeaderMap)> {
-        Some((self.kept.cargo(errand.snapshot, errand.route, stop)?, self.headers.clone()))
+    fn make(&mut self, errand: &Errand<'_>, stop: &Stop) -> Option<Cargo> {
+        self.kept.cargo(errand.snapshot, errand.route, stop)
     }
 }
 
@@ -260,7 +249,8 @@ impl Trip<'_, '_> {
     ///
     /// # Errors
     /// As of [`Errand::order`].
-    fn order(&mut self, attempt: Attempt, cargo: Cargo, headers: HeaderMap) -> Result<Order, ApiError> {
+    fn order(&mut self, attempt: Attempt, cargo: Cargo) -> Result<Order, ApiError> {
+        let headers = Arc::clone(&self.again.headers);
         let stop = self.journey.stop(&attempt).clone();
         let mut order = self.errand.order(attempt, stop, cargo, headers, &mut self.entrusted)?;
         // Whoever answers has begun to take a body that passes once: no other can take over.
@@ -276,8 +266,8 @@ impl Trip<'_, '_> {
 
     /// Prepares an attempt behind the first; nothing where the body passes only once and was taken.
     fn further(&mut self, attempt: Attempt) -> Option<Result<Order, ApiError>> {
-        let (cargo, headers) = self.again.make(self.errand, self.journey.stop(&attempt))?;
-        Some(self.order(attempt, cargo, headers))
+        let cargo = self.again.make(self.errand, self.journey.stop(&attempt))?;
+        Some(self.order(attempt, cargo))
     }
 
     /// Prepares the attempt that was decided on.

@@ -1,10 +1,11 @@
 //! Asks a provider for its list of models: is it there, does it take our key, how far is it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gate_config::ProviderIndex;
 use gate_upstream::{RequestBody, RequestCredential, UpstreamError, UpstreamRequest};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
@@ -50,7 +51,7 @@ impl Gateway {
             method: Method::GET,
             path: "/models".to_owned(),
             query: None,
-            headers: HeaderMap::new(),
+            headers: Arc::default(),
             credential,
             body: RequestBody::empty(),
         };

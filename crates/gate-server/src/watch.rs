@@ -149,7 +149,14 @@ fn request(snapshot: &Snapshot, index: ProviderIndex) -> UpstreamRequest {
         false => RequestCredential::None,
     };
     let query = forward::query_of(query, provider);
-    UpstreamRequest { method: Method::GET, path, query, headers, credential, body: RequestBody::empty() }
+    UpstreamRequest {
+        method: Method::GET,
+        path,
+        query,
+        headers: headers.into(),
+        credential,
+        body: RequestBody::empty(),
+    }
 }
 
 /// Whoever answers is there, unless the answer says that it cannot work. It need not know the path: 404

@@ -217,7 +217,7 @@ async fn ask(
         method: Method::GET,
         path: route.tail.to_owned(),
         query: forward::query_of(Some(&query), snapshot.providers.provider(stop.provider)),
-        headers: upstream_headers,
+        headers: upstream_headers.into(),
         credential,
         body: RequestBody::empty(),
     };

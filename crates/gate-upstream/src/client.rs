@@ -87,7 +87,7 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: UpstreamRequest,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
-        self.send_in(endpoint, request, endpoint.timeouts().total, Again::Copy)
+        self.send_in(endpoint, request, endpoint.timeouts().total)
     }
 
     /// Does the same, but the whole, the response body included, must be over within `limit`, if the
@@ -105,24 +105,7 @@ impl UpstreamClient {
         limit: Duration,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
         let total = endpoint.timeouts().total.map_or(limit, |total| total.min(limit));
-        self.send_in(endpoint, request, Some(total), Again::Copy)
-    }
-
-    /// As [`send`](Self::send) for a caller who can make the request anew, so that no copy of it is made for
-    /// the rare case that it is sent again.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    ///
-    /// # Cancel safety
-    /// As [`send`](Self::send).
-    pub fn send_remade<'a>(
-        &'a self,
-        endpoint: &'a Endpoint,
-        request: UpstreamRequest,
-        remake: &'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send),
-    ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> + 'a {
-        self.send_in(endpoint, request, endpoint.timeouts().total, Again::Remake(remake))
+        self.send_in(endpoint, request, Some(total))
     }
 
     fn send_in(
@@ -130,7 +113,6 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: UpstreamRequest,
         total: Option<Duration>,
-        again: Again<'_>,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
         let mut exchange = Exchange::start(endpoint, total);
         // Written now, so that the future carries it in one form.
@@ -141,7 +123,7 @@ impl UpstreamClient {
             let lease = self.lease(endpoint, &mut exchange, &mut timings).await;
             let lease = lease.map_err(|error| error.after(timings))?;
             let idle = lease.checkout(exchange.since);
-            let progress = Progress { exchange, lease, idle, again };
+            let progress = Progress { exchange, lease, idle };
             let outcome = self.send_on(endpoint, message, progress, &mut timings).await;
             outcome.map_err(|error| error.after(timings))
         }
@@ -210,10 +192,10 @@ impl UpstreamClient {
         &self,
         endpoint: &Endpoint,
         mut message: Message,
-        progress: Progress<'_>,
+        progress: Progress,
         timings: &mut Timings,
     ) -> impl Future<Output = Result<UpstreamResponse, UpstreamError>> {
-        let Progress { mut exchange, lease, mut idle, mut again } = progress;
+        let Progress { mut exchange, lease, mut idle } = progress;
         async move {
             loop {
                 let (mut connection, is_kept) = match idle.take() {
@@ -224,7 +206,6 @@ impl UpstreamClient {
                     // Boxed: it is rare, and would be half of every request's future.
                     None => Box::pin(self.connect(endpoint, &lease, &mut exchange, timings)).await?,
                 };
-                let copy = if is_kept { again.copy(&message) } else { None };
                 connection.machine.begin(message);
                 let outcome = exchange.head(&mut connection).await;
                 timings.first_byte = Some(exchange.end_step());
@@ -235,7 +216,7 @@ impl UpstreamClient {
                 if !is_kept || !is_stale(&error) {
                     return Err(error);
                 }
-                let Some(second) = again.request(copy, endpoint) else { return Err(error) };
+                let Some(second) = connection.machine.take_back() else { return Err(error) };
                 lease.pool().count_retried();
                 exchange.retries += 1;
                 timings.retries = exchange.retries;
@@ -306,37 +287,10 @@ impl UpstreamClient {
 }
 
 /// What [`UpstreamClient::send`] has got hold of before it sends.
-pub(crate) struct Progress<'a> {
+pub(crate) struct Progress {
     pub(crate) exchange: Exchange,
     pub(crate) lease: Lease,
     pub(crate) idle: Option<Box<Connection>>,
-    pub(crate) again: Again<'a>,
-}
-
-/// How a request is had a second time, where its kept connection turns out to be closed.
-pub(crate) enum Again<'a> {
-    /// It is copied before it is sent.
-    Copy,
-    /// The caller makes it anew, unless its body passes only once and was taken.
-    Remake(&'a mut (dyn FnMut() -> Option<UpstreamRequest> + Send)),
-}
-
-impl Again<'_> {
-    /// Returns what is kept of a request that is about to be sent. Its bytes are shared.
-    fn copy(&self, message: &Message) -> Option<Box<Message>> {
-        match self {
-            Self::Copy => message.try_clone().map(Box::new),
-            Self::Remake(_) => None,
-        }
-    }
-
-    /// Returns the request for the second time.
-    fn request(&mut self, copy: Option<Box<Message>>, endpoint: &Endpoint) -> Option<Message> {
-        match self {
-            Self::Copy => copy.map(|copy| *copy).filter(|copy| !copy.body.is_spent()),
-            Self::Remake(remake) => remake()?.write(endpoint).ok(),
-        }
-    }
 }
 
 /// Makes a response of its head and of what its body comes over.

@@ -97,6 +97,12 @@ impl Machine {
         self.incoming.begin();
     }
 
+    /// Takes the request back, if no byte of it was sent and it can be sent elsewhere.
+    pub(crate) fn take_back(&mut self) -> Option<Message> {
+        let (head, body) = self.outgoing.take_back()?;
+        Some(Message { method: self.method.clone(), head, body })
+    }
+
     /// Returns how far the request has got.
     pub(crate) fn outgoing(&self) -> &Outgoing {
         &self.outgoing

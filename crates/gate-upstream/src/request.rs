@@ -1,6 +1,8 @@
 //! What a caller asks for, and how it is written as an HTTP request. Framing, the host and the key
 //! are decided here alone, whatever the caller's headers say.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -42,8 +44,8 @@ pub struct UpstreamRequest {
     pub path: String,
     /// The client's query, without `?`.
     pub query: Option<String>,
-    /// End-to-end headers. Framing, `host` and keys among them are left out.
-    pub headers: HeaderMap,
+    /// End-to-end headers, which requests may share. Framing, `host` and keys among them are left out.
+    pub headers: Arc<HeaderMap>,
     /// Which key goes along.
     pub credential: RequestCredential,
     /// The body.
@@ -75,7 +77,7 @@ impl UpstreamRequest {
         if !fixed.contains_key(header::HOST) {
             head.line("host", endpoint.host().as_bytes());
         }
-        for (name, value) in &self.headers {
+        for (name, value) in &*self.headers {
             let is_ours = is_of_the_hop(name) || is_of_the_endpoint(name) || fixed.contains_key(name);
             if !is_ours && !is_key(name) {
                 head.line(name.as_str(), value.as_bytes());

@@ -151,6 +151,21 @@ impl RequestBody {
         self
     }
 
+    /// Puts pieces in front of a body that is there.
+    pub(crate) fn behind(self, pieces: impl ExactSizeIterator<Item = Bytes>) -> Self {
+        if pieces.len() == 0 {
+            return self;
+        }
+        let rest: Vec<Bytes> = match self.pieces {
+            Pieces::Few(slices) => slices.into_iter().collect(),
+            Pieces::Other(other) => match *other {
+                Other::Many(slices) => slices.into(),
+                Other::Streamed(_) => Vec::new(),
+            },
+        };
+        Self::pieces(pieces.chain(rest))
+    }
+
     /// Returns whether the bytes pass only once: they come from a source.
     pub fn passes_once(&self) -> bool {
         self.as_streamed().is_some()

@@ -1,10 +1,10 @@
 //! A waker between an exchange and the task that polls it. It knows whether anything has happened since
 //! the last poll, and keeps the parts of the exchange from waking the task that is polling them.
 //!
-//! Hyper's two halves of a connection are made for two tasks: who takes a piece of a body wakes the one
-//! that reads the next from the socket, and the other way round. Here one task is both, and would be
-//! woken by itself for every event of a stream, to find nothing. Nor has a task that wakes for another
-//! reason, such as a client that takes more, to move a connection on which nothing came.
+//! A connection outlives the tasks that use it, one after another, and its socket and its timer remember
+//! whom they wake: they wake this, and it wakes the task of the exchange under way, or none. Nor has a task
+//! that wakes for another reason, such as a client that takes more, to move a connection on which nothing
+//! came.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -15,7 +15,7 @@ impl Trip<'_, '_> {
     pub(super) async fn hedge(&mut self, order: Order, late: Duration) -> Option<Decision> {
         let errand = self.errand;
         let (first_place, begin) = (order.place, Instant::now());
-        let mut first = pin!(errand.send(order, None));
+        let mut first = pin!(errand.send(order));
         if let Ok(tried) = timeout(late, &mut first).await {
             return self.settle(first_place, tried);
         }
@@ -26,7 +26,7 @@ impl Trip<'_, '_> {
         };
         log::info!("{}: no answer after {} ms; asked another", self.exchange.id.as_str(), late.as_millis());
         let (second_place, second_begin) = (second.place, Instant::now());
-        let mut second = pin!(errand.send(second, None));
+        let mut second = pin!(errand.send(second));
         let (tried, is_first) = tokio::select! {
             tried = &mut first => (tried, true),
             tried = &mut second => (tried, false),

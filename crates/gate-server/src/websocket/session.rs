@@ -182,7 +182,7 @@ impl Session {
             method: Method::GET,
             path: super::RESPONSES.to_owned(),
             query: forward::query_of(query.as_deref(), settings),
-            headers,
+            headers: headers.into(),
             credential,
             body: RequestBody::empty(),
         };

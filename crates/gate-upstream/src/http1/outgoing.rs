@@ -27,14 +27,6 @@ pub(crate) struct Message {
     pub(crate) body: RequestBody,
 }
 
-impl Message {
-    /// Returns the message once more; `None` if its body passes only once and was taken.
-    pub(crate) fn try_clone(&self) -> Option<Self> {
-        let body = self.body.try_clone()?;
-        Some(Self { method: self.method.clone(), head: self.head.clone(), body })
-    }
-}
-
 impl fmt::Debug for Message {
     /// Does not show the head, which has a key in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,6 +57,8 @@ pub(crate) struct Outgoing {
     /// on its way.
     taken: u64,
     is_chunked: bool,
+    /// Whether the body came from a source.
+    passes_once: bool,
     is_unflushed: bool,
     /// Whether the transport had no room at the last attempt.
     is_blocked: bool,
@@ -79,6 +73,18 @@ impl Outgoing {
         self.taken = 0;
         self.queue.push_back(message.head);
         self.body = Some(message.body).filter(|body| !body.is_empty());
+        self.passes_once = self.body.as_ref().is_some_and(RequestBody::passes_once);
+    }
+
+    /// Returns the head and the body of a request of which the transport took nothing, to be sent elsewhere.
+    /// `None` if it took something, or if the body passes only once and somebody has begun to take it.
+    pub(crate) fn take_back(&mut self) -> Option<(Bytes, RequestBody)> {
+        let body = self.body.take();
+        if self.taken > 0 || (self.passes_once && body.as_ref().is_none_or(RequestBody::is_spent)) {
+            return None;
+        }
+        let head = self.queue.pop_front()?;
+        Some((head, body.unwrap_or_default().behind(self.queue.drain(..))))
     }
 
     /// Returns how many bytes of the request the transport has taken.
@@ -115,7 +121,6 @@ impl Outgoing {
             Err(Broken::Transport(error)) if is_disconnect(&error) => {
                 self.is_lost = true;
                 self.is_blocked = false;
-                self.queue.clear();
                 Ok(())
             }
             outcome => outcome,
@@ -235,3 +240,6 @@ fn is_disconnect(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 
 use super::support::{OK, Peer, endpoint, exchange, memory, post, text};
-use crate::client::{Again, Progress};
+use crate::client::Progress;
 use crate::exchange::Exchange;
 use crate::http1::Message;
 use crate::{Endpoint, MemoryListener, RequestBody, Sent, Timings, UpstreamClient, UpstreamErrorKind};
@@ -15,7 +15,7 @@ async fn overtaken(
     client: &UpstreamClient,
     listener: &mut MemoryListener,
     endpoint: &Endpoint,
-) -> (Message, Progress<'static>) {
+) -> (Message, Progress) {
     let (response, peer) = exchange(client, listener, endpoint, OK).await;
     text(response.body).await.unwrap();
     let lease = client.take_lease(endpoint);
@@ -24,7 +24,7 @@ async fn overtaken(
     drop(peer);
     let exchange = Exchange::start(endpoint, endpoint.timeouts().total);
     let request = post("{\"n\":1}").write(endpoint).unwrap();
-    (request, Progress { exchange, lease, idle, again: Again::Copy })
+    (request, Progress { exchange, lease, idle })
 }
 
 // Spec: api A-35.
@@ -65,35 +65,6 @@ async fn a_body_that_another_has_taken_is_not_sent_in_part() {
     let error = outcome.unwrap_err();
     assert_eq!((error.kind(), error.retries()), (UpstreamErrorKind::Closed, 0));
     assert!(listener.try_accept().is_none(), "no second connection");
-}
-
-// Spec: api A-35.
-#[tokio::test(start_paused = true)]
-async fn a_caller_who_can_make_the_request_anew_is_asked_only_then() {
-    let asked = |remade: Option<&'static str>| async move {
-        let (client, mut listener) = memory();
-        let endpoint = endpoint(|_| {});
-        let mut timings = Timings::default();
-        let mut times = 0;
-        let mut remake = || {
-            times += 1;
-            remade.map(post)
-        };
-        let (request, progress) = overtaken(&client, &mut listener, &endpoint).await;
-        let progress = Progress { again: Again::Remake(&mut remake), ..progress };
-        let play = async {
-            match remade {
-                Some(_) => Peer::accept(&mut listener).await.serve(OK).await,
-                None => String::new(),
-            }
-        };
-        let (outcome, seen) = tokio::join!(client.send_on(&endpoint, request, progress, &mut timings), play);
-        (outcome.map_err(|error| error.kind()).map(|sent| sent.timings.retries), seen, times)
-    };
-    let (outcome, seen, times) = asked(Some("{\"n\":2}")).await;
-    assert_eq!((outcome, times), (Ok(1), 1));
-    assert!(seen.ends_with("\r\n\r\n{\"n\":2}"), "{seen}");
-    assert_eq!(asked(None).await, (Err(UpstreamErrorKind::Closed), String::new(), 1));
 }
 
 // Spec: api A-35.

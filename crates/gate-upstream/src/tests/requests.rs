@@ -71,7 +71,8 @@ async fn framing_and_keys_are_never_the_callers() {
             ("x-api-key", "mine"),
             ("api-key", "mine"),
             ("x-other", "stays"),
-        ]),
+        ])
+        .into(),
         ..post("{}")
     };
     let expected =
@@ -123,7 +124,7 @@ async fn a_version_is_added_only_where_an_anthropic_request_has_none() {
             config.default_version = configured.map(HeaderValue::from_static);
         });
         let headers = client.map_or_else(HeaderMap::new, |version| headers([("anthropic-version", version)]));
-        let seen = sent(&endpoint, UpstreamRequest { headers, ..post("{}") }).await;
+        let seen = sent(&endpoint, UpstreamRequest { headers: headers.into(), ..post("{}") }).await;
         let version = seen.lines().find_map(|line| line.strip_prefix("anthropic-version: "));
         assert_eq!(version, expected, "{kind} {configured:?} {client:?}");
     }
@@ -137,7 +138,7 @@ async fn a_version_is_added_only_where_an_anthropic_request_has_none() {
 #[tokio::test(start_paused = true)]
 async fn configured_headers_replace_the_clients() {
     let endpoint = endpoint(|config| config.headers = headers([("x-team", "ours"), ("x-new", "1")]));
-    let request = UpstreamRequest { headers: headers([("x-team", "theirs")]), ..post("") };
+    let request = UpstreamRequest { headers: headers([("x-team", "theirs")]).into(), ..post("") };
     let expected =
         "POST /v1/chat/completions HTTP/1.1\ncontent-length: 0\nhost: api.test\nx-new: 1\nx-team: ours\n\n";
     assert_eq!(sent(&endpoint, request).await, expected);

@@ -48,7 +48,7 @@ pub(crate) fn post(body: impl Into<Bytes>) -> UpstreamRequest {
         method: Method::POST,
         path: "/chat/completions".to_owned(),
         query: None,
-        headers: HeaderMap::new(),
+        headers: Arc::default(),
         credential: RequestCredential::None,
         body: RequestBody::whole(body.into()),
     }

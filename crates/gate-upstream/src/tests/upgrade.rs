@@ -16,7 +16,7 @@ fn wish() -> UpstreamRequest {
     UpstreamRequest {
         method: Method::GET,
         path: "/realtime".to_owned(),
-        headers,
+        headers: headers.into(),
         body: RequestBody::empty(),
         ..post("")
     }
