@@ -21,5 +21,7 @@ pub(crate) use head::Head;
 pub(crate) use incoming::Incoming;
 pub(crate) use outgoing::{Broken, Message, Outgoing};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 #[cfg(test)]
 mod tests;

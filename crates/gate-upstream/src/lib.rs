@@ -32,6 +32,9 @@ mod endpoint;
 mod error;
 mod exchange;
 mod eyeballs;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http1;
 mod openai;
 mod pool;

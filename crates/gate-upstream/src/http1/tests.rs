@@ -1,8 +1,6 @@
 //! What is read of an answer, beside what hyper reads of it: nothing that hyper refuses is taken, and what
 //! both take is the same, however it is cut.
 
-use std::future::poll_fn;
-
 use http::{HeaderMap, Method, Request, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
@@ -10,64 +8,26 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::*;
-use crate::RequestBody;
-use crate::connection::Connection;
-use crate::transport::Transport;
+use super::property::{Read, read};
+use crate::fuzzing::pieces::pieces;
 
-/// What became of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Read {
-    head: Option<(u16, Version, HeaderMap)>,
-    body: Vec<u8>,
-    is_whole: bool,
-}
-
-impl Read {
-    fn refused() -> Self {
-        Self { head: None, body: Vec::new(), is_whole: false }
-    }
-}
-
-/// Answers one request with these pieces, and closes.
-async fn answer(mut server: DuplexStream, pieces: Vec<Vec<u8>>) {
+/// Answers one request, and closes.
+async fn answer(mut server: DuplexStream, bytes: &[u8]) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         request.push(server.read_u8().await.unwrap());
     }
-    for piece in pieces {
-        // A reader that has seen enough leaves.
-        let _ = server.write_all(&piece).await;
-        tokio::task::yield_now().await;
-    }
+    // A reader that has seen enough leaves.
+    let _ = server.write_all(bytes).await;
 }
 
-async fn read_by_us(client: DuplexStream, method: Method) -> Read {
-    let head = format!("{method} / HTTP/1.1\r\n\r\n").into();
-    let mut connection = Connection::new(Transport::Memory(client), None);
-    let machine = &mut connection.machine;
-    machine.begin(Message { method, head, body: RequestBody::empty() });
-    let Ok(head) = poll_fn(|cx| machine.poll_head(cx)).await else { return Read::refused() };
-    let mut body = Vec::new();
-    let is_whole = loop {
-        match poll_fn(|cx| machine.poll_data(cx)).await {
-            Some(Ok(data)) => {
-                assert!(!data.is_empty(), "an empty piece");
-                body.extend_from_slice(&data);
-            }
-            Some(Err(_)) => break false,
-            None => break true,
-        }
-    };
-    assert!(is_whole || !connection.is_reusable(), "a broken connection is kept");
-    Read { head: Some((head.status.as_u16(), head.version, head.headers)), body, is_whole }
-}
-
-async fn read_by_hyper(client: DuplexStream, method: Method) -> Read {
+async fn ask_with_hyper(client: DuplexStream, method: Method) -> Read {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(client)).await.unwrap();
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri("/").body(Empty::<bytes::Bytes>::new()).unwrap();
-    let Ok(response) = sender.send_request(request).await else { return Read::refused() };
+    let Ok(response) = sender.send_request(request).await else {
+        return Read { head: None, body: Vec::new(), is_whole: false };
+    };
     let (head, mut incoming) = response.into_parts();
     let mut body = Vec::new();
     let is_whole = loop {
@@ -80,24 +40,11 @@ async fn read_by_hyper(client: DuplexStream, method: Method) -> Read {
     Read { head: Some((head.status.as_u16(), head.version, head.headers)), body, is_whole }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Reader {
-    Us,
-    Hyper,
-}
-
-fn read(reader: Reader, method: &Method, pieces: Vec<Vec<u8>>) -> Read {
+fn read_by_hyper(method: &Method, bytes: &[u8]) -> Read {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let (client, server) = duplex(1 << 20);
-        let method = method.clone();
-        let reading = async {
-            match reader {
-                Reader::Us => read_by_us(client, method).await,
-                Reader::Hyper => read_by_hyper(client, method).await,
-            }
-        };
-        tokio::join!(reading, answer(server, pieces)).0
+        tokio::join!(ask_with_hyper(client, method.clone()), answer(server, bytes)).0
     })
 }
 
@@ -110,10 +57,9 @@ fn without_framing(read: &Read) -> Option<(u16, Version, HeaderMap)> {
     Some(head)
 }
 
-fn check(method: &Method, answer: &[u8], sizes: &[usize]) {
+fn check(method: &Method, answer: &[u8], settings: &[u8]) {
     let shown = String::from_utf8_lossy(answer);
-    let ours = read(Reader::Us, method, vec![answer.to_vec()]);
-    let theirs = read(Reader::Hyper, method, vec![answer.to_vec()]);
+    let (ours, theirs) = (read(method, &[answer]), read_by_hyper(method, answer));
     if ours.head.is_some() {
         assert_eq!(without_framing(&ours), without_framing(&theirs), "head of {shown:?}");
         assert!(theirs.body.starts_with(&ours.body), "{ours:?} {theirs:?} of {shown:?}");
@@ -121,13 +67,7 @@ fn check(method: &Method, answer: &[u8], sizes: &[usize]) {
             assert_eq!((&ours.body, true), (&theirs.body, theirs.is_whole), "{shown:?}");
         }
     }
-    let (mut pieces, mut rest, mut sizes) = (Vec::new(), answer, sizes.iter().cycle());
-    while !rest.is_empty() {
-        let (piece, behind) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
-        pieces.push(piece.to_vec());
-        rest = behind;
-    }
-    assert_eq!(read(Reader::Us, method, pieces), ours, "cut, and whole: {shown:?}");
+    assert_eq!(read(method, &pieces(answer, settings)), ours, "in pieces, and whole: {shown:?}");
 }
 
 fn part(of: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
@@ -256,8 +196,8 @@ proptest! {
     fn nothing_is_taken_that_hyper_refuses_and_what_both_take_is_the_same(
         answer in answers(),
         method in select(vec![Method::GET, Method::GET, Method::HEAD]),
-        sizes in prop::collection::vec(1..9_usize, 1..6),
+        settings in prop::collection::vec(any::<u8>(), 1..6),
     ) {
-        check(&method, &answer, &sizes);
+        check(&method, &answer, &settings);
     }
 }
