@@ -87,23 +87,6 @@ pub struct StepTimes {
     pub gateway: Option<Duration>,
 }
 
-impl StepTimes {
-    /// Returns the steps in the order in which they are taken, by the names that headers and logs
-    /// show.
-    pub const fn named(&self) -> [(&'static str, Option<Duration>); 8] {
-        [
-            ("auth", self.auth),
-            ("receive", self.receive),
-            ("route", self.route),
-            ("queue", self.queue),
-            ("connect", self.connect),
-            ("tls", self.tls),
-            ("upstream", self.upstream),
-            ("gateway", self.gateway),
-        ]
-    }
-}
-
 /// The account of one request. There is exactly one, made when the request has ended in whatever
 /// way, its client's leaving included.
 ///
