@@ -239,7 +239,11 @@ struct Name<'b>(#[serde(borrow)] Cow<'b, str>);
 pub(crate) fn quoted(name: &str) -> String {
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if name.bytes().all(is_plain) {
-        return ["\"", name, "\""].concat();
+        let mut text = String::with_capacity(name.len() + 2);
+        text.push('"');
+        text.push_str(name);
+        text.push('"');
+        return text;
     }
     // Text always serializes.
     serde_json::to_string(name).unwrap_or_default()

@@ -191,3 +191,31 @@ async fn frames_are_let_go_of_and_buffers_used_again() {
     }
     assert_eq!(places[0], places[1]);
 }
+
+/// One piece, behind which it must not be asked again.
+struct Piece(Option<Bytes>);
+
+impl Body for Piece {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(self.0.take().expect("it said that it is over")))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_says_it_is_over_is_not_asked_again() {
+    let mut body = Piece(Some(Bytes::from_static(b"{}")));
+    let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("2"))]);
+    let (limits, memory) = (limits(), Arc::default());
+    let bounds = Bounds { limits: &limits, memory: &memory };
+    assert_eq!(receive(Pin::new(&mut body), &headers, bounds, |_| ()).await.unwrap(), "{}");
+}
