@@ -61,8 +61,11 @@ mod tests {
     use super::*;
     use crate::balance::{Balance, Stop};
 
+    /// A model, or why there is none.
+    type Found = Result<&'static str, &'static str>;
+
     /// Asks for names, each of which leads to the model beside it if it is looked for, and expects the last.
-    fn check(rows: &[(ProviderKind, &str, Result<&str, &'static str>, Result<&str, &'static str>)]) {
+    fn check(rows: &[(ProviderKind, &str, Found, Found)]) {
         let text = "[llm.provider.openai]\napi_key = 'k'\n";
         let config = load(&Sources::empty().with_text("test", text)).unwrap().config;
         let balance = Balance::new(&config.server, &config.providers, &Registry::telling(|_| ()));
@@ -92,7 +95,8 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_looked_for_each_time() {
         let names: Vec<String> = (0..MOST_NAMES).map(|number| number.to_string()).collect();
-        let mut rows: Vec<_> = names.iter().map(|name| (OPENAI, name.as_str(), Ok("one"), Ok("one"))).collect();
+        let mut rows: Vec<_> =
+            names.iter().map(|name| (OPENAI, name.as_str(), Ok("one"), Ok("one"))).collect();
         rows.extend([
             (OPENAI, "last", Ok("one"), Ok("one")),
             (OPENAI, "last", Ok("another"), Ok("another")),
