@@ -103,7 +103,7 @@ where
                 scanner.get_or_insert_default().look(so_far);
             }
         };
-        let held = receive::receive(Pin::new(body), headers.map, bounds, look).await?;
+        let held = receive::receive(Pin::new(body), bounds, look).await?;
         let progress = Arc::<UploadProgress>::default();
         progress.add(held.len());
         progress.set_whole();

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gate_config::Limits;
-use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -31,7 +30,6 @@ const FIRST_ROOM: usize = MOST_SPARE_BYTES;
 /// Dropping the future loses what was read; the connection is then closed by its owner.
 pub(crate) async fn receive<B>(
     mut body: Pin<&mut B>,
-    headers: &HeaderMap,
     bounds: Bounds<'_>,
     mut look: impl FnMut(&[u8]),
 ) -> Result<Bytes, ApiError>
@@ -43,10 +41,8 @@ where
     }
     let limits = bounds.limits;
     let limit = limits.max_request_bytes;
-    let declared = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u64>().ok());
+    // hyper has read the header.
+    let declared = body.size_hint().exact();
     if declared.is_some_and(|declared| declared > limit) {
         return Err(too_large(limit));
     }
