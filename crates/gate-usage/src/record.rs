@@ -72,7 +72,7 @@ pub struct StepTimes {
     pub auth: Option<Duration>,
     /// Receiving the body from the client.
     pub receive: Option<Duration>,
-    /// Reading the head of the body, and finding provider and model.
+    /// Reading the head of the body, finding provider and model, and choosing the headers that go up.
     pub route: Option<Duration>,
     /// Waiting for a free connection to the provider.
     pub queue: Option<Duration>,
