@@ -346,11 +346,13 @@ impl Plan {
         // Probes can be wrong about a target, and where nothing else is left they are not believed; a key
         // is tried once more, for its refusal says more than ours. A rest is kept, unless there is but
         // one target: then there is nobody to spare it for, and it can say so itself.
-        let last_resort: &[Why] = match self.route.is_single() {
-            true => &[Why::Shunned, Why::KeyRefused, Why::Cooling],
-            false => &[Why::Shunned, Why::KeyRefused],
-        };
-        self.choose_among(whom, &[], now).or_else(|| self.choose_among(whom, last_resort, now))
+        self.choose_among(whom, &[], now).or_else(|| {
+            let last_resort: &[Why] = match self.route.is_single() {
+                true => &[Why::Shunned, Why::KeyRefused, Why::Cooling],
+                false => &[Why::Shunned, Why::KeyRefused],
+            };
+            self.choose_among(whom, last_resort, now)
+        })
     }
 
     /// Chooses among targets that were not tried and are open, or closed for one of the reasons `allowed`.

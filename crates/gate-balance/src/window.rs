@@ -28,9 +28,9 @@ impl Window {
 
     /// Notes one request, and returns the counts of the window that ends now.
     pub(crate) fn note(&mut self, is_failure: bool, length: Duration, now: Instant) -> Count {
-        let slot_nanos = (length.as_nanos() / u128::from(SLOTS)).max(1);
-        let elapsed = now.saturating_duration_since(self.origin).as_nanos();
-        let slot = u64::try_from(elapsed / slot_nanos).unwrap_or(u64::MAX);
+        // They count centuries, and are divided much faster than all that a duration can hold.
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let slot = nanos(now.saturating_duration_since(self.origin)) / (nanos(length) / SLOTS).max(1);
         // A slot of the past means that the length has changed: then old counts cannot be placed.
         if slot < self.newest || slot - self.newest >= SLOTS {
             self.slots = Default::default();

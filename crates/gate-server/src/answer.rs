@@ -132,13 +132,22 @@ fn attempts(tried: &Attempts) -> Option<HeaderValue> {
 /// Writes the time to the head as `server-timing` metrics, in milliseconds: the whole, and what it
 /// was spent on.
 fn server_timing(elapsed: Duration, steps: &StepTimes) -> Text<MAX_TIMING> {
+    let StepTimes { auth, receive, route, queue, connect, tls, upstream, gateway } = *steps;
+    let metrics: [(&[u8], _); 9] = [
+        (b"total;dur=", Some(elapsed)),
+        (b", auth;dur=", auth),
+        (b", receive;dur=", receive),
+        (b", route;dur=", route),
+        (b", queue;dur=", queue),
+        (b", connect;dur=", connect),
+        (b", tls;dur=", tls),
+        (b", upstream;dur=", upstream),
+        (b", gateway;dur=", gateway),
+    ];
     let mut text = Text::default();
-    text.push(b"total");
-    push_time(&mut text, elapsed);
-    for (name, time) in steps.named() {
+    for (name, time) in metrics {
         if let Some(time) = time {
-            text.push(b", ");
-            text.push(name.as_bytes());
+            text.push(name);
             push_time(&mut text, time);
         }
     }
@@ -149,7 +158,6 @@ fn server_timing(elapsed: Duration, steps: &StepTimes) -> Text<MAX_TIMING> {
 const MAX_TIMING: usize = 9 * (8 + 10 + 20);
 
 fn push_time(text: &mut Text<MAX_TIMING>, time: Duration) {
-    text.push(b";dur=");
     // Whole numbers are written several times faster than fractions, and far faster than by `fmt`.
     let of_second = u64::from((time.subsec_nanos() + 5_000) / 10_000);
     let hundredths = time.as_secs().saturating_mul(100_000).saturating_add(of_second);

@@ -52,7 +52,7 @@ pub(crate) struct Way {
 enum Stops {
     One(Stop),
     /// Never empty, with how many of them form the pool; the others are fallbacks.
-    Several(Box<[Stop]>, usize),
+    Several(Arc<[Stop]>, usize),
 }
 
 /// A provider with the model that it is asked for.

@@ -95,7 +95,8 @@ impl Bounds<'_> {
         if self.memory.waiting.load(SeqCst) == 0 && hold.take(share, for_new) {
             return Ok(hold);
         }
-        let entered = timeout(self.limits.body_memory_wait, hold.wait(share, for_new)).await;
+        // Boxed: who waits is the exception, and each request would have the room for it.
+        let entered = Box::pin(timeout(self.limits.body_memory_wait, hold.wait(share, for_new))).await;
         entered.map(|()| hold).map_err(|_| no_room())
     }
 }

@@ -83,7 +83,8 @@ impl Present {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let bits = headers.keys().map(|name| match Field::of(name.as_str()) {
             Some(field) => field.bit(),
-            None if name.as_str().contains('_') => UNDERSCORE,
+            // All bytes of a name are looked at in less time than a search takes to begin.
+            None if name.as_str().bytes().fold(false, |any, byte| any | (byte == b'_')) => UNDERSCORE,
             None => 0,
         });
         Self(bits.fold(0, |all, bit| all | bit))

@@ -102,8 +102,9 @@ where
     // Boxed, as sending is: neither needs its room while the other has its own.
     let received = Box::pin(intake::take_in(body, headers, route.operation, bounds)).await;
     let end = Instant::now();
-    exchange.wait(end - begin);
-    exchange.record.steps.receive = Some(end - begin);
+    let waited = end - begin;
+    exchange.wait(waited);
+    exchange.record.steps.receive = Some(waited);
     let received = received?;
     let upload = Arc::clone(&received.progress);
     exchange.upload = Some(Arc::clone(&upload));
@@ -112,7 +113,6 @@ where
     let to_estimate = snapshot.server.estimate_usage.then(|| received.held.clone());
     let choice = if credentials.is_for_provider() { Choice::First } else { Choice::Any(&parts.headers) };
     let plan = plan::plan(snapshot, route, scopes, parts.uri.query(), received, choice)?;
-    exchange.record.steps.route = Some(end.elapsed());
     let makes_object = plan.makes_object;
     let asked = Asked::new(parts);
     let mut upstream_headers = std::mem::take(&mut parts.headers);
@@ -128,6 +128,7 @@ where
         upload: &upload,
     };
     let begin = Instant::now();
+    exchange.record.steps.route = Some(begin - end);
     // Boxed: hyper keeps the room of this future as long as a connection lives, and what sending takes is
     // not needed once there is an answer.
     let answered = Box::pin(errand.run(plan, upstream_headers, in_flight, exchange)).await;

@@ -207,11 +207,17 @@ impl Edit {
 
 impl<'b> ModelMember<'b> {
     fn parse(raw: &'b [u8], span: Range<usize>) -> Result<Self, ApiError> {
-        if !raw.starts_with(b"\"") {
+        let Some(text) = raw.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")) else {
             return Err(ApiError::new(
                 ErrorCode::BadRequest,
                 format!("`model` must be a string, not {}", type_of(raw)),
             ));
+        };
+        // The syntax has been checked, so that nothing is to be resolved in it but escapes.
+        if !text.contains(&b'\\')
+            && let Ok(name) = str::from_utf8(text)
+        {
+            return Ok(Self { name: Cow::Borrowed(name), span });
         }
         let Name(name) = serde_json::from_slice(raw).map_err(|error| invalid_json(&error))?;
         Ok(Self { name, span })
@@ -231,6 +237,14 @@ struct Name<'b>(#[serde(borrow)] Cow<'b, str>);
 
 /// Returns `name` as a JSON string.
 pub(crate) fn quoted(name: &str) -> String {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if name.bytes().all(is_plain) {
+        let mut text = String::with_capacity(name.len() + 2);
+        text.push('"');
+        text.push_str(name);
+        text.push('"');
+        return text;
+    }
     // Text always serializes.
     serde_json::to_string(name).unwrap_or_default()
 }

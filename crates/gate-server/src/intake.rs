@@ -93,8 +93,8 @@ where
             content::require_json(headers)?;
         }
     }
-    let is_small = body.size_hint().exact().is_some_and(|length| length <= HELD_OPAQUE_BYTES);
-    if operation.reads_json() || is_small || body.is_end_stream() {
+    let is_small = || body.size_hint().exact().is_some_and(|length| length <= HELD_OPAQUE_BYTES);
+    if operation.reads_json() || body.is_end_stream() || is_small() {
         // A batch has a reader of its own.
         let has_head = operation.reads_json() && operation != Operation::MessageBatch;
         let mut scanner = None::<Box<Scanner>>;
@@ -103,7 +103,7 @@ where
                 scanner.get_or_insert_default().look(so_far);
             }
         };
-        let held = receive::receive(Pin::new(body), headers.map, bounds, look).await?;
+        let held = receive::receive(Pin::new(body), bounds, look).await?;
         let progress = Arc::<UploadProgress>::default();
         progress.add(held.len());
         progress.set_whole();

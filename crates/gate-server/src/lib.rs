@@ -48,6 +48,7 @@ mod hold;
 mod hops;
 mod intake;
 mod journey;
+mod known_ways;
 mod lazy_timer;
 mod listing;
 mod makers;

@@ -90,7 +90,7 @@ fn plan_form(
     choice: Choice<'_>,
     (name, span, spelling): (&str, Range<usize>, Spelling),
 ) -> Result<Plan, ApiError> {
-    let way = way(snapshot, resolve(snapshot, scopes.named, name)?, choice);
+    let way = named_way(snapshot, scopes.named, name, choice)?;
     let (journey, attempt) = begin(snapshot, way, choice, None)?;
     let model = journey.stop(&attempt).model.as_deref().unwrap_or_default();
     let body = received.into_body();
@@ -138,7 +138,7 @@ fn plan_query(
     let query = query.unwrap_or_default();
     let found = ModelQuery::parse(query)?;
     let Some(name) = &found.model else { return unnamed(snapshot, scopes, received) };
-    let way = way(snapshot, resolve(snapshot, scopes.named, name)?, choice);
+    let way = named_way(snapshot, scopes.named, name, choice)?;
     let (journey, attempt) = begin(snapshot, way, choice, None)?;
     let model = journey.stop(&attempt).model.as_deref().unwrap_or_default();
     let cargo = Cargo { query: Some(found.splice(query, model)), ..Cargo::plain(received.into_body()) };
@@ -209,7 +209,7 @@ fn json_way(
     match (name, maker) {
         (Some(name), maker) => match at_maker(snapshot, maker, name) {
             Some(target) => Ok(alone(target)),
-            None => Ok(way(snapshot, resolve(snapshot, scopes.named, name)?, choice)),
+            None => named_way(snapshot, scopes.named, name, choice),
         },
         (None, _) if !needs_model => {
             let provider = without_model(snapshot, maker.map_or(scopes.unnamed, Scope::Pinned))?;
@@ -235,6 +235,15 @@ fn json_way(
 /// has it.
 fn at_maker<'s>(snapshot: &'s Snapshot, maker: Option<ProviderIndex>, name: &'s str) -> Option<Target<'s>> {
     snapshot.providers.resolve_at_maker(ModelRef::parse(name).ok()?, maker?)
+}
+
+/// Finds the way of a request for a name.
+fn named_way(snapshot: &Snapshot, scope: Scope, name: &str, choice: Choice<'_>) -> Result<Way, ApiError> {
+    let find = || Ok(way(snapshot, resolve(snapshot, scope, name)?, choice));
+    match (scope, choice) {
+        (Scope::Kind(kind), Choice::Any(_)) => snapshot.known_ways.of(kind, name, find),
+        _ => find(),
+    }
 }
 
 /// Turns a route of the configuration into the way of a request.

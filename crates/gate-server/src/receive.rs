@@ -1,19 +1,19 @@
 //! Reads a request body into memory, to a limit of bytes and of time.
 
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gate_config::Limits;
-use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::Body;
-use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body_memory::{Bounds, MOST_SPARE_BYTES};
 use crate::error::{ApiError, ErrorCode};
 use crate::failure;
-use crate::pace::Pace;
+use crate::pace::{Late, Pace};
 
 /// Room made before the first byte beyond one frame arrives: a declared length is a claim, and
 /// memory is given for bytes.
@@ -30,7 +30,6 @@ const FIRST_ROOM: usize = MOST_SPARE_BYTES;
 /// Dropping the future loses what was read; the connection is then closed by its owner.
 pub(crate) async fn receive<B>(
     mut body: Pin<&mut B>,
-    headers: &HeaderMap,
     bounds: Bounds<'_>,
     mut look: impl FnMut(&[u8]),
 ) -> Result<Bytes, ApiError>
@@ -42,25 +41,24 @@ where
     }
     let limits = bounds.limits;
     let limit = limits.max_request_bytes;
-    let declared = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u64>().ok());
+    // hyper has read the header.
+    let declared = body.size_hint().exact();
     if declared.is_some_and(|declared| declared > limit) {
         return Err(too_large(limit));
     }
     let mut hold = bounds.enter(declared).await?;
     // The client's time begins here: until now it was the gateway that had to be waited for.
     let mut incoming = Incoming::new(limits);
-    let mut next = async || incoming.next(body.as_mut()).await;
-    let Some(first) = next().await? else { return Ok(Bytes::new()) };
+    let Some(first) = incoming.next(body.as_mut()).await? else { return Ok(Bytes::new()) };
     check_length(first.len(), limit)?;
     hold.cover(first.len())?;
     let expected = usize::try_from(declared.unwrap_or(0)).unwrap_or(usize::MAX);
     // Most bodies arrive in one frame, which is then used as it is.
     let mut second = None;
     if expected <= first.len() {
-        second = next().await?;
+        if !body.is_end_stream() {
+            second = incoming.next(body.as_mut()).await?;
+        }
         if second.is_none() {
             return Ok(hold.keep(first));
         }
@@ -77,7 +75,7 @@ where
     };
     add(first)?;
     second.map(&mut add).transpose()?;
-    while let Some(data) = next().await? {
+    while let Some(data) = incoming.next(body.as_mut()).await? {
         add(data)?;
     }
     Ok(hold.keep_collected(whole))
@@ -91,7 +89,7 @@ pub(crate) async fn drain<B>(mut body: Pin<&mut B>, most_bytes: usize, most_time
 where
     B: Body<Data = Bytes>,
 {
-    let mut incoming = Incoming { deadline: Instant::now() + most_time, pace: Pace::unhurried(most_time) };
+    let mut incoming = Incoming::within(most_time, Pace::unhurried(most_time));
     let mut left = most_bytes;
     loop {
         match incoming.next(body.as_mut()).await {
@@ -110,12 +108,27 @@ where
 pub(crate) struct Incoming {
     deadline: Instant,
     pace: Pace,
+    /// Set only while the client is waited for.
+    wait: Option<Wait>,
+}
+
+/// A wait for the client.
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    end: Pin<Box<Sleep>>,
+    /// How the client is late at its end; `None` if the time for the whole body is over.
+    late: Option<Late>,
 }
 
 impl Incoming {
     /// Starts the clocks.
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { deadline: Instant::now() + limits.max_request_duration, pace: Pace::new(limits) }
+        Self::within(limits.max_request_duration, Pace::new(limits))
+    }
+
+    fn within(time: Duration, pace: Pace) -> Self {
+        Self { deadline: Instant::now() + time, pace, wait: None }
     }
 
     /// Waits for the next piece of data; trailers are skipped, since none is ever passed on.
@@ -126,24 +139,43 @@ impl Incoming {
     where
         B: Body<Data = Bytes>,
     {
+        poll_fn(|cx| self.poll_next(body.as_mut(), cx)).await
+    }
+
+    fn poll_next<B>(
+        &mut self,
+        mut body: Pin<&mut B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, ApiError>>
+    where
+        B: Body<Data = Bytes>,
+    {
         loop {
-            let (patience, late) = self.pace.patience();
-            let begin = Instant::now();
-            let by = self.deadline.min(begin + patience);
-            let frame = timeout_at(by, body.frame())
-                .await
-                .map_err(|_| if by == self.deadline { overdue() } else { late.to_api_error() })?;
-            let waited = begin.elapsed();
+            let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
+                return self.poll_late(cx).map(Err);
+            };
+            // Most pieces are there before anyone asks, and need no clock.
+            let waited = self.wait.take().map_or(Duration::ZERO, |wait| wait.since.elapsed());
             let data = match frame {
-                None => return Ok(None),
+                None => return Poll::Ready(Ok(None)),
                 Some(Ok(frame)) => frame.into_data(),
-                Some(Err(_)) => return Err(failure::request_body_broke()),
+                Some(Err(_)) => return Poll::Ready(Err(failure::request_body_broke())),
             };
             self.pace.came(data.as_ref().map_or(0, Bytes::len), waited);
             if let Ok(data) = data {
-                return Ok(Some(data));
+                return Poll::Ready(Ok(Some(data)));
             }
         }
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<ApiError> {
+        let wait = self.wait.get_or_insert_with(|| {
+            let ((patience, late), since) = (self.pace.patience(), Instant::now());
+            let piece_by = since + patience;
+            let late = Some(late).filter(|_| piece_by < self.deadline);
+            Wait { since, end: Box::pin(sleep_until(piece_by.min(self.deadline))), late }
+        });
+        wait.end.as_mut().poll(cx).map(|()| wait.late.map_or_else(overdue, Late::to_api_error))
     }
 }
 

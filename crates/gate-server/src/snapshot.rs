@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::balance::Balance;
 use crate::edge::HostGuard;
+use crate::known_ways::KnownWays;
 use crate::serve::{TlsAcceptor, TlsError};
 
 /// Why no gateway can be made of a configuration.
@@ -36,6 +37,7 @@ pub(crate) struct Snapshot {
     pub(crate) tls: Option<TlsAcceptor>,
     /// Where requests go.
     pub(crate) balance: Balance,
+    pub(crate) known_ways: KnownWays,
     /// Of each provider an endpoint for each of its keys, at least one.
     endpoints: Vec<Box<[Endpoint]>>,
     /// Of each provider its id as a header of its answers, where it can be one.
@@ -69,7 +71,8 @@ impl Snapshot {
         let balance = Balance::new(&server, &providers, registry);
         let ids =
             providers.providers().map(|(_, provider)| HeaderValue::from_str(&provider.id).ok()).collect();
-        Ok(Self { server, providers, host_guard, tls, balance, endpoints, ids })
+        let known_ways = KnownWays::default();
+        Ok(Self { server, providers, host_guard, tls, balance, known_ways, endpoints, ids })
     }
 
     /// Returns the id of a provider as a header's value.

@@ -72,7 +72,7 @@ pub struct StepTimes {
     pub auth: Option<Duration>,
     /// Receiving the body from the client.
     pub receive: Option<Duration>,
-    /// Reading the head of the body, and finding provider and model.
+    /// Reading the head of the body, finding provider and model, and choosing the headers that go up.
     pub route: Option<Duration>,
     /// Waiting for a free connection to the provider.
     pub queue: Option<Duration>,
@@ -85,23 +85,6 @@ pub struct StepTimes {
     /// The gateway's own share: everything that is waiting neither for the client nor for a
     /// provider.
     pub gateway: Option<Duration>,
-}
-
-impl StepTimes {
-    /// Returns the steps in the order in which they are taken, by the names that headers and logs
-    /// show.
-    pub const fn named(&self) -> [(&'static str, Option<Duration>); 8] {
-        [
-            ("auth", self.auth),
-            ("receive", self.receive),
-            ("route", self.route),
-            ("queue", self.queue),
-            ("connect", self.connect),
-            ("tls", self.tls),
-            ("upstream", self.upstream),
-            ("gateway", self.gateway),
-        ]
-    }
 }
 
 /// The account of one request. There is exactly one, made when the request has ended in whatever

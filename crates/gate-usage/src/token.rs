@@ -59,6 +59,10 @@ pub(crate) fn count(scalar: &[u8]) -> Option<u64> {
 
 #[inline]
 pub(crate) fn behind_spaces(bytes: &[u8]) -> &[u8] {
+    // Most writers put none.
+    if bytes.first().is_some_and(|byte| *byte > b' ') {
+        return bytes;
+    }
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     let at = bytes.iter().position(|byte| !is_space(byte)).unwrap_or(bytes.len());
     bytes.get(at..).unwrap_or_default()
