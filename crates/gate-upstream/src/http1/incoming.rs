@@ -135,6 +135,10 @@ impl Incoming {
             if let Some(data) = self.take_early_data()? {
                 return Poll::Ready(Some(Ok(data)));
             }
+            if let State::Chunked(chunked) = &self.state {
+                // What is known to be broken is not waited for: the server may keep the connection open.
+                chunked.check()?;
+            }
             if self.is_over() {
                 return Poll::Ready(None);
             }
