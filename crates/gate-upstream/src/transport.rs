@@ -17,6 +17,14 @@ pub(crate) enum Transport {
     Memory(DuplexStream),
 }
 
+impl Transport {
+    /// Returns whether a write that failed may have sent some of its bytes all the same. TLS takes a buffer as
+    /// a whole, sends it in as many writes as that needs, and tells of the one that failed.
+    pub(crate) fn may_have_sent_before_an_error(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
 /// Calls a method on whichever stream the transport is.
 macro_rules! delegate {
     ($transport:expr, $trait:ident :: $method:ident ( $($argument:expr),* )) => {

@@ -68,15 +68,22 @@ impl Chunked {
         self.state == State::Over
     }
 
+    /// Returns whether what was read so far is well-formed.
+    ///
+    /// # Errors
+    /// [`Violation::Chunk`].
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        self.violation.map_or(Ok(()), Err)
+    }
+
     /// Returns the data in these bytes, the next of the body, and how many of them belong to it: all, unless
-    /// it has ended. Data in front of a fault is returned, and the fault with the next call.
+    /// it has ended. Data in front of a fault is returned, and the fault is there for [`check`](Self::check) and
+    /// with the next call.
     ///
     /// # Errors
     /// [`Violation::Chunk`].
     pub(super) fn decode(&mut self, bytes: &[u8]) -> Result<(Bytes, usize), Violation> {
-        if let Some(violation) = self.violation {
-            return Err(violation);
-        }
+        self.check()?;
         let (mut rest, mut first, mut all) = (bytes, &[][..], Vec::new());
         while !rest.is_empty() && !self.is_over() {
             let (data, behind) = match self.step(rest) {

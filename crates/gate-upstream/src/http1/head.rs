@@ -24,7 +24,7 @@ pub(crate) struct Head {
 }
 
 /// What has come of an answer's head.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct HeadReader {
     bounds: Bounds,
     /// All of it, if there was a piece without its end.

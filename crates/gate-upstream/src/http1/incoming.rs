@@ -1,9 +1,9 @@
 //! One answer on its way in.
 
-use std::io;
 use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::{fmt, io};
 
 use bytes::{Buf as _, Bytes};
 use http::{Method, StatusCode};
@@ -20,7 +20,7 @@ use crate::transport::Transport;
 const READ_BYTES: usize = 16 * 1024;
 
 /// Where in an answer its reader is.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Incoming {
     state: State,
     /// What came with the head, and has not been decoded.
@@ -29,7 +29,7 @@ pub(crate) struct Incoming {
     is_kept_open: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 enum State {
     /// There is none, or it has ended.
     #[default]
@@ -135,6 +135,10 @@ impl Incoming {
             if let Some(data) = self.take_early_data()? {
                 return Poll::Ready(Some(Ok(data)));
             }
+            if let State::Chunked(chunked) = &self.state {
+                // What is known to be broken is not waited for: the server may keep the connection open.
+                chunked.check()?;
+            }
             if self.is_over() {
                 return Poll::Ready(None);
             }
@@ -185,6 +189,17 @@ impl Incoming {
         // Whatever comes behind an answer that nobody asked for more of, the next would be read from it.
         self.is_kept_open &= length == bytes.len();
         Ok(data)
+    }
+}
+
+impl fmt::Debug for Incoming {
+    /// Does not show what has come.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("is_over", &self.is_over())
+            .field("length", &self.length())
+            .field("is_kept_open", &self.is_kept_open)
+            .finish_non_exhaustive()
     }
 }
 

@@ -53,8 +53,8 @@ pub(crate) struct Outgoing {
     queue: VecDeque<Bytes>,
     /// What comes after it. `None` once all of it is in the queue.
     body: Option<RequestBody>,
-    /// How many bytes the transport has taken. Over TLS this is plain text, and so never less than what is
-    /// on its way.
+    /// How many bytes the transport has taken. Over TLS this is plain text. It is 0 only if nothing is on its
+    /// way.
     taken: u64,
     is_chunked: bool,
     /// Whether the body came from a source.
@@ -117,6 +117,9 @@ impl Outgoing {
     /// The request breaks off.
     pub(crate) fn poll(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Result<(), Broken> {
         let outcome = self.poll_write(transport, cx);
+        if matches!(outcome, Err(Broken::Transport(_))) && transport.may_have_sent_before_an_error() {
+            self.taken = self.taken.max(1);
+        }
         match outcome {
             Err(Broken::Transport(error)) if is_disconnect(&error) => {
                 self.is_lost = true;

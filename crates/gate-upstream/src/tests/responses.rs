@@ -1,10 +1,12 @@
 //! What of an answer, or of a broken one, reaches the caller.
 
 use std::error::Error;
+use std::time::Duration;
 
 use http::{Method, Version};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::support::{OK, Peer, endpoint, exchange, memory, post, text};
 use crate::{Sent, UpstreamErrorKind, UpstreamRequest};
@@ -244,6 +246,29 @@ async fn a_broken_body_yields_its_data_and_then_the_error() {
     check(&format!("{te}2\r\nok\r\nzz\r\n"), "ok", Protocol).await;
     check(&format!("{te}2\r\nokx"), "ok", Protocol).await;
     check(&format!("{te}fffffffffffffffff\r\n"), "", Protocol).await;
+}
+
+// Spec: api A-23.
+#[tokio::test(start_paused = true)]
+async fn a_broken_chunk_is_told_at_once_though_the_server_keeps_the_connection_open() {
+    async fn check(first: &str, second: &str) {
+        let (client, mut listener) = memory();
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let (response, mut peer) =
+            exchange(&client, &mut listener, &endpoint(|_| {}), &format!("{head}{first}")).await;
+        let mut body = response.body;
+        if !second.is_empty() {
+            peer.write(second).await;
+        }
+        let begin = Instant::now();
+        let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(data, "hello");
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), begin.elapsed()), (UpstreamErrorKind::Protocol, Duration::ZERO));
+    }
+    check("5\r\nhello\r\nx", "").await;
+    check("", "5\r\nhello\r\nx").await;
+    check("", "5\r\nhellox").await;
 }
 
 #[tokio::test(start_paused = true)]
